@@ -1,0 +1,61 @@
+# Two commands: `make demo` and `make test`. Everything they need they set up themselves, inside this folder.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON := $(BIN)/python
+UV := build/uv/bin/uv
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: setup native protos requirements check test demo bench clean
+
+$(UV):
+	deploy/setup/uv.sh build/uv
+
+# The Python that the environment is made from: what SHOAL_PYTHON names, else the first that works.
+build/dev.stamp: $(UV) deploy/requirements/dev.txt
+	deploy/setup/venv.sh $(UV) $(VENV) deploy/requirements/dev.txt
+	touch $@ build/demo.stamp
+
+build/demo.stamp: $(UV) deploy/requirements/demo.txt
+	deploy/setup/venv.sh $(UV) $(VENV) deploy/requirements/demo.txt
+	touch $@
+
+NATIVE := $(shell find device_agent/engine/native device_agent/vm/native -type f 2>/dev/null) CMakeLists.txt pyproject.toml
+build/native.stamp: build/demo.stamp $(NATIVE)
+	$(UV) pip install --quiet --python $(PYTHON) --no-deps --no-build-isolation -e .
+	touch $@
+
+native: build/native.stamp
+
+setup: build/dev.stamp build/native.stamp
+
+protos: build/dev.stamp
+	$(PYTHON) -m grpc_tools.protoc -I protos --python_out=protos --pyi_out=protos --grpc_python_out=protos protos/shoal/*/v1/*.proto
+
+requirements: $(UV)
+	deploy/setup/requirements.sh $(UV)
+
+clean:
+	rm -rf build .venv demo
+
+# --- what must hold ---------------------------------------------------------------------------------------------
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/buf lint
+	deploy/setup/protos-current.sh $(PYTHON)
+	$(BIN)/lint-imports
+
+# FAST=1 leaves out what needs a server, a browser or more than a moment: unit, property and parity tests only.
+FAST ?=
+test: setup
+ifeq ($(FAST),)
+	deploy/setup/servers.sh
+	$(PYTHON) -m pytest tests/architecture tests/unit tests/parity tests/golden tests/attacks tests/conformance tests/e2e tests/docs tests/soak
+else
+	$(PYTHON) -m pytest -m "not slow" tests/architecture tests/unit tests/parity tests/golden
+endif

@@ -1,0 +1,1 @@
+"""State: one schema for SQLite and PostgreSQL, and the transactions over it."""

@@ -1,0 +1,1 @@
+"""What runs on a device. Importing this package has no effects."""

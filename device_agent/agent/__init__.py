@@ -1,0 +1,1 @@
+"""The agent: the loop that syncs, pulls, verifies, installs, runs and reports."""

@@ -1,0 +1,1 @@
+"""The tensor engine: compiled models, tensors with strides, kernels chosen at run time."""

@@ -1,0 +1,1 @@
+"""Tasks on a device: manifest, names, signatures, downloads and the store of installed bundles."""
