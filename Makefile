@@ -59,3 +59,8 @@ ifeq ($(FAST),)
 else
 	$(PYTHON) -m pytest -m "not slow" tests/architecture tests/unit tests/parity tests/golden
 endif
+
+# Ratios against named peers in one interleaved run; ONLY=name for one suite. Rows go to build/bench/<suite>.json.
+ONLY ?=
+bench: setup
+	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(PYTHON) -m tests.bench.run --only "$(ONLY)"
