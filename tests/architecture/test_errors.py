@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 def load_every_errors_module() -> None:
     for package in (cloud, device_agent):
         for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-            if module.name.rpartition(".")[2] == "errors":
+            if module.name.endswith("errors"):
                 importlib.import_module(module.name)
 
 

@@ -1,0 +1,1 @@
+"""Files by digest, tickets for exclusive ones, and the HTTPS face that devices pull from."""
