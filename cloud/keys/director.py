@@ -35,7 +35,14 @@ class DirectorSigner:
         Raises:
             ValueError: the document is longer than devices accept; name fewer tasks in one document.
         """
-        payload = self._encoder.encode(document)
+        return self.sign_payload(self._encoder.encode(document))
+
+    def sign_payload(self, payload: bytes) -> bytes:
+        """The envelope around a document that is already encoded: gateways keep instructions in JSON form.
+
+        Raises:
+            ValueError: the document is longer than devices accept.
+        """
         if len(payload) > DOCUMENT_BYTES_MAX:
             raise ValueError(f"a document of {len(payload)} bytes is over {DOCUMENT_BYTES_MAX}")
         signature = self._key.sign(pae(_TYPE, payload))
