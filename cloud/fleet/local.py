@@ -117,7 +117,7 @@ class LocalAgent:
             settings=settings,
         )
 
-    def _answers(self, pid: int) -> bool:
+    def _answers(self, _pid: int) -> bool:
         """Whether somebody listens on the socket; a socket file of a killed process refuses."""
         with socket.socket(socket.AF_UNIX) as probe:
             try:
