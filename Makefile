@@ -52,12 +52,14 @@ check: setup
 
 # FAST=1 leaves out what needs a server, a browser or more than a moment: unit, property and parity tests only.
 FAST ?=
+FAST_SUITES := $(wildcard tests/architecture tests/unit tests/parity tests/golden)
+SUITES := $(FAST_SUITES) $(wildcard tests/attacks tests/conformance tests/simulation tests/e2e tests/docs tests/soak)
 test: setup
 ifeq ($(FAST),)
 	deploy/setup/servers.sh
-	$(PYTHON) -m pytest tests/architecture tests/unit tests/parity tests/golden tests/attacks tests/conformance tests/e2e tests/docs tests/soak
+	$(PYTHON) -m pytest $(SUITES)
 else
-	$(PYTHON) -m pytest -m "not slow" tests/architecture tests/unit tests/parity tests/golden
+	$(PYTHON) -m pytest -m "not slow" $(FAST_SUITES)
 endif
 
 # Ratios against named peers in one interleaved run; ONLY=name for one suite. Rows go to build/bench/<suite>.json.
