@@ -9,7 +9,7 @@ The tree, by whose fault it is:
         ├── MetadataInvalid, MetadataExpired, MetadataRollback,
         │   MetadataMismatch, MetadataTooLong                   the repository's metadata
         ├── TargetUnknown, TargetMismatch                       the document and the metadata disagree
-        ├── MetadataUnavailable                                 outside: the link
+        ├── LinkBroken, MetadataUnavailable                     outside: the link
         ├── DownloadFailed
         │   ├── FileDamaged, FileTooLong, FileTruncated,
         │   │   FileMissing                                     the server's file
@@ -116,6 +116,13 @@ class TargetMismatch(TrustError):
     """A file and its target disagree: an artifact of another task, version or place, or another content."""
 
     code: ClassVar[str] = "TARGET_MISMATCH"
+
+
+class LinkBroken(TrustError):
+    """The link to the cloud's HTTPS face failed; what was asked for may be tried again."""
+
+    code: ClassVar[str] = "LINK_BROKEN"
+    status: ClassVar[str] = "UNAVAILABLE"
 
 
 class DownloadFailed(TrustError):
