@@ -1,0 +1,104 @@
+"""The agent's end of the feeder socket.
+
+Rules of this module:
+
+- The socket belongs to the agent's user alone (mode 0600); who may open it may feed.
+- One batch at a time a connection: the answer goes out after the sink's durable commit, and is the back-pressure.
+- Connections, frames and idle time are bounded. A frame that is none closes its connection.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from shoal_task.event import Event, EventInvalid
+
+from device_agent.events import frames
+from device_agent.events.errors import FrameInvalid
+from device_agent.events.feeder import check_socket_path
+from device_agent.events.frames import FeedAnswer, FeedStatus
+
+CONNECTIONS_MAX = 16
+
+
+class EventSink(Protocol):
+    """Whoever makes events durable."""
+
+    def feed(self, events: Sequence[Event]) -> list[FeedAnswer]:
+        """Stores what can be stored and answers for each, in order."""
+        ...
+
+
+class FeederServer:
+    """Listens on a Unix socket and hands batches to the sink."""
+
+    def __init__(
+        self, path: Path, sink: EventSink, *, on_invalid: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self._path = path
+        self._sink = sink
+        self._on_invalid = on_invalid
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Listens; a socket that a killed agent left behind is replaced (the home's lock guards it)."""
+        check_socket_path(self._path)
+        self._path.unlink(missing_ok=True)
+        previous = os.umask(0o177)
+        try:
+            self._server = await asyncio.start_unix_server(self._serve, path=str(self._path))
+        finally:
+            os.umask(previous)
+
+    async def close(self) -> None:
+        """Stops listening and ends the connections; a batch in the sink's hands is done first."""
+        if self._server is None:
+            return
+        self._server.close()
+        for task in self._connections:
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+        await self._server.wait_closed()
+        self._path.unlink(missing_ok=True)
+        self._server = None
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        if len(self._connections) >= CONNECTIONS_MAX:
+            writer.close()
+            return
+        self._connections.add(task)
+        try:
+            while True:
+                writer.write(await self._answer(reader))
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass  # the feeder hung up, or the agent stops: what was answered is durable
+        except FrameInvalid as error:
+            self._on_invalid(str(error))
+        finally:
+            self._connections.discard(task)
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader) -> bytes:
+        header = await reader.readexactly(frames.HEADER.size)
+        count, length = frames.decode_header(header, frames.Kind.BATCH)
+        rows = frames.decode_batch(count, await reader.readexactly(length))
+        return frames.encode_answers(feed_rows(self._sink, rows))
+
+
+def feed_rows(sink: EventSink, rows: Sequence[bytes]) -> list[FeedAnswer]:
+    """Feeds the rows that are events; the others are refused as EVENT_INVALID."""
+    events: list[Event | None] = []
+    for row in rows:
+        try:
+            events.append(Event.from_bytes(row))
+        except EventInvalid:
+            events.append(None)
+    answers = iter(sink.feed([event for event in events if event is not None]))
+    refused = FeedAnswer(status=FeedStatus.REFUSED, code="EVENT_INVALID")
+    return [refused if event is None else next(answers) for event in events]

@@ -1,0 +1,186 @@
+"""Feeder and agent over a real Unix socket."""
+
+import asyncio
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+from shoal_task.event import Event
+
+from device_agent.events import frames
+from device_agent.events.errors import FeederUnreachable, FrameInvalid, SocketPathTooLong
+from device_agent.events.feeder import FeederClient
+from device_agent.events.frames import FeedAnswer, FeedStatus
+from device_agent.events.server import CONNECTIONS_MAX, FeederServer, feed_rows
+
+ACCEPTED = FeedAnswer(status=FeedStatus.ACCEPTED)
+
+
+class Log:
+    """A sink that keeps events in memory and refuses past `room`."""
+
+    def __init__(self, room: int = 10_000) -> None:
+        self.events: dict[bytes, Event] = {}
+        self.room = room
+
+    def feed(self, events: Sequence[Event]) -> list[FeedAnswer]:
+        answers = []
+        for event in events:
+            if event.uid in self.events:
+                answers.append(FeedAnswer(status=FeedStatus.DUPLICATE))
+            elif len(self.events) >= self.room:
+                answers.append(FeedAnswer(status=FeedStatus.REFUSED, code="EVENT_LOG_FULL"))
+            else:
+                self.events[event.uid] = event
+                answers.append(ACCEPTED)
+        return answers
+
+
+def event(number: int, payload: bytes = b"") -> Event:
+    return Event(7, payload, uid=number.to_bytes(16, "big"))
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+@pytest.fixture
+async def path(log: Log, tmp_path: Path) -> AsyncIterator[Path]:
+    server = FeederServer(tmp_path / "agent.sock", log)
+    await server.start()
+    yield tmp_path / "agent.sock"
+    await server.close()
+
+
+async def fed(path: Path, events: list[Event]) -> list[FeedAnswer]:
+    def feed() -> list[FeedAnswer]:
+        with FeederClient(path, timeout_s=5) as feeder:
+            return feeder.feed(events)
+
+    return await asyncio.to_thread(feed)
+
+
+async def test_each_event_is_answered(path: Path, log: Log) -> None:
+    log.room = 2
+    answers = await fed(path, [event(1), event(2, b"p"), event(1), event(3)])
+    assert [(answer.status.value, answer.code) for answer in answers] == [
+        ("accepted", ""),
+        ("accepted", ""),
+        ("duplicate", ""),
+        ("refused", "EVENT_LOG_FULL"),
+    ]
+    assert log.events[event(2).uid].payload == b"p"
+
+
+async def test_many_and_long_events_go_in_several_frames(path: Path, log: Log) -> None:
+    events = [event(number, b"x" * 60_000) for number in range(40)]
+    events += [event(number) for number in range(40, 640)]
+    assert await fed(path, events) == [ACCEPTED] * 640
+    assert len(log.events) == 640
+
+
+async def test_only_the_agents_user_may_feed(path: Path) -> None:
+    status = await asyncio.to_thread(path.stat)
+    assert stat.S_IMODE(status.st_mode) == 0o600
+
+
+def test_rows_that_are_no_events_are_refused_one_by_one() -> None:
+    answers = feed_rows(Log(), [event(1).to_bytes(), b"rubbish", event(2).to_bytes()])
+    assert [answer.code for answer in answers] == ["", "EVENT_INVALID", ""]
+
+
+async def test_a_frame_that_is_none_closes_the_connection(log: Log, tmp_path: Path) -> None:
+    told: list[str] = []
+    server = FeederServer(tmp_path / "agent.sock", log, on_invalid=told.append)
+    await server.start()
+    reader, writer = await asyncio.open_unix_connection(tmp_path / "agent.sock")
+    writer.write(b"GET / HTTP/1.1\r\n\r\n")
+    assert await asyncio.wait_for(reader.read(), 5) == b""
+    writer.close()
+    assert "not a BATCH frame" in told[0]
+    await server.close()
+
+
+async def test_connections_are_bounded(path: Path) -> None:
+    batch = frames.encode_batch([])
+    taken = []
+    for _ in range(CONNECTIONS_MAX):
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(batch)
+        await asyncio.wait_for(reader.readexactly(frames.HEADER.size), 5)
+        taken.append(writer)
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(batch)
+    with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+        await asyncio.wait_for(reader.readexactly(frames.HEADER.size), 5)
+    for one in [*taken, writer]:
+        one.close()
+
+
+async def test_a_socket_left_by_a_killed_agent_is_replaced(log: Log, tmp_path: Path) -> None:
+    left = socket.socket(socket.AF_UNIX)
+    left.bind(str(tmp_path / "agent.sock"))
+    left.close()
+    server = FeederServer(tmp_path / "agent.sock", log)
+    await server.start()
+    assert await fed(tmp_path / "agent.sock", [event(1)]) == [ACCEPTED]
+    await server.close()
+    assert not (tmp_path / "agent.sock").exists()
+
+
+def test_nobody_listens(tmp_path: Path) -> None:
+    with pytest.raises(FeederUnreachable, match="shoal-agent run"):
+        FeederClient(tmp_path / "agent.sock").feed([event(1)])
+
+
+async def test_an_agent_that_goes_away_in_the_middle(tmp_path: Path) -> None:
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    server = await asyncio.start_unix_server(hang_up, path=str(tmp_path / "agent.sock"))
+    with pytest.raises(FeederUnreachable):
+        await fed(tmp_path / "agent.sock", [event(1)])
+    server.close()
+    await server.wait_closed()
+
+
+async def test_an_agent_that_answers_rubbish(tmp_path: Path) -> None:
+    async def rubbish(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(10)
+        writer.write(b"r" * 64)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_unix_server(rubbish, path=str(tmp_path / "agent.sock"))
+    with pytest.raises(FrameInvalid):
+        await fed(tmp_path / "agent.sock", [event(1)])
+    server.close()
+    await server.wait_closed()
+
+
+def test_a_path_that_the_system_would_cut(tmp_path: Path) -> None:
+    with pytest.raises(SocketPathTooLong, match="shorter"):
+        FeederClient(tmp_path / ("x" * 120))
+
+
+@pytest.mark.slow
+def test_feeding_needs_the_standard_library_only() -> None:
+    code = (
+        "import sys, device_agent.events.feeder as f; "
+        "print(sorted({m.partition('.')[0] for m in sys.modules} - set(sys.stdlib_module_names)))"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={
+            "PYTHONPATH": f"{Path(__file__).parents[3]}:{Path(__file__).parents[3]}/device_agent/task_api"
+        },
+    )
+    assert loaded.stdout.strip() == "['__main__', 'device_agent', 'shoal_task']"
