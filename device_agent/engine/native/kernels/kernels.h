@@ -1,0 +1,67 @@
+// What a level of dispatch offers: one table of functions per instruction set, chosen at run time.
+//
+// Rules: plain pointers and sizes in, nothing allocated, nothing thrown, no Python. Strides count elements.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace shoal {
+
+enum class Binary : uint8_t { add, subtract, multiply, divide, maximum, minimum };
+enum class Unary : uint8_t { relu, sigmoid, tanh, exp, sqrt, negative, clip };
+enum class Reduce : uint8_t { sum, maximum, minimum };
+enum class Level : uint8_t { portable, avx2, avx512 };
+
+// out[i] = a[i * a_stride] op b[i * b_stride], i < n. Integers wrap; they are never divided here.
+template <typename T>
+using BinaryKernel = void (*)(Binary op, const T* a, ptrdiff_t a_stride, const T* b, ptrdiff_t b_stride, T* out,
+                              size_t n);
+// out[i] = op(x[i]); low and high are clip's.
+template <typename T>
+using UnaryKernel = void (*)(Unary op, const T* x, T* out, size_t n, T low, T high);
+template <typename T>
+using ReduceKernel = T (*)(Reduce op, const T* x, size_t n);
+
+// C (m,n) = alpha * A (m,k) @ B (k,n), added to what C holds when `accumulate`. C's rows are contiguous.
+struct Gemm {
+  size_t m, n, k;
+  float alpha;
+  const float* a;
+  ptrdiff_t a_row, a_column;
+  const float* b;
+  ptrdiff_t b_row, b_column;
+  float* c;
+  ptrdiff_t c_row;
+  bool accumulate;
+};
+
+struct Kernels {
+  Level level;
+  BinaryKernel<float> binary_f32;
+  BinaryKernel<int32_t> binary_i32;
+  BinaryKernel<int64_t> binary_i64;
+  BinaryKernel<uint8_t> binary_u8;
+  UnaryKernel<float> unary_f32;
+  UnaryKernel<int32_t> unary_i32;
+  UnaryKernel<int64_t> unary_i64;
+  UnaryKernel<uint8_t> unary_u8;
+  ReduceKernel<float> reduce_f32;
+  ReduceKernel<int32_t> reduce_i32;
+  ReduceKernel<int64_t> reduce_i64;
+  // One row: out[i] = exp(x[i] - max x) / sum.
+  void (*softmax_row)(const float* x, float* out, size_t n);
+  size_t (*gemm_workspace)(const Gemm& gemm);  // in floats
+  void (*gemm)(const Gemm& gemm, float* workspace);
+};
+
+const Kernels* portable_kernels();
+const Kernels* avx2_kernels();    // null where the compiler cannot make it
+const Kernels* avx512_kernels();  // null where the compiler cannot make it
+
+bool runs_here(Level level);
+const Kernels& best_kernels();
+const Kernels* kernels_named(const char* name);  // null: no such level, or this machine cannot run it
+const char* name_of(Level level);
+
+}  // namespace shoal

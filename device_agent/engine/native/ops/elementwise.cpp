@@ -1,0 +1,161 @@
+// Operators that work element by element, with broadcasting.
+#include <cmath>
+#include <limits>
+#include <type_traits>
+
+#include "ops/op.h"
+
+namespace shoal {
+
+Spec infer_binary(const Op& op, Specs inputs) {
+  if (inputs[0].dtype != inputs[1].dtype)
+    throw DtypeError(std::string(row_of(static_cast<uint16_t>(op.id))->name) + " of " + name_of(inputs[0].dtype) +
+                     " and " + name_of(inputs[1].dtype) + ": cast one of them first");
+  return {inputs[0].dtype, broadcast(inputs[0].shape, inputs[1].shape)};
+}
+
+Spec infer_same(const Op&, Specs inputs) { return inputs[0]; }
+
+Spec infer_float(const Op& op, Specs inputs) {
+  if (inputs[0].dtype != Dtype::float32)
+    throw DtypeError(std::string(row_of(static_cast<uint16_t>(op.id))->name) + " takes float32, not " +
+                     name_of(inputs[0].dtype) + ": cast it first");
+  return inputs[0];
+}
+
+Spec infer_cast(const Op& op, Specs inputs) {
+  const int64_t code = op.integer(0);
+  if (code < 0 || code > 255 || !is_dtype(static_cast<uint8_t>(code)))
+    throw ValueError("cast to the unknown dtype " + std::to_string(code));
+  return {static_cast<Dtype>(code), inputs[0].shape};
+}
+
+namespace {
+
+// Two broadcast operands over one output shape, adjacent axes merged where both allow it.
+struct Walk {
+  Dims shape, a, b;
+};
+
+Walk merged(const Tensor& a, const Tensor& b, const Dims& shape) {
+  Walk out;
+  for (int i = 0; i < shape.rank(); ++i) {
+    if (shape[i] == 1) continue;
+    const int last = out.shape.rank() - 1;
+    if (last >= 0 && out.a[last] == a.strides()[i] * shape[i] && out.b[last] == b.strides()[i] * shape[i]) {
+      out.shape[last] *= shape[i];
+      out.a[last] = a.strides()[i];
+      out.b[last] = b.strides()[i];
+    } else {
+      out.shape.push(shape[i]);
+      out.a.push(a.strides()[i]);
+      out.b.push(b.strides()[i]);
+    }
+  }
+  if (out.shape.rank() == 0) out = {{1}, {0}, {0}};
+  return out;
+}
+
+template <typename T, typename Line>
+T* walk_axes(const Walk& walk, int axis, const T* a, const T* b, T* out, const Line& line) {
+  const int64_t n = walk.shape[axis];
+  if (axis + 1 == walk.shape.rank()) {
+    line(a, walk.a[axis], b, walk.b[axis], out, static_cast<size_t>(n));
+    return out + n;
+  }
+  for (int64_t i = 0; i < n; ++i)
+    out = walk_axes(walk, axis + 1, a + i * walk.a[axis], b + i * walk.b[axis], out, line);
+  return out;
+}
+
+template <typename T>
+void divide_integers(const T* a, ptrdiff_t sa, const T* b, ptrdiff_t sb, T* out, size_t n) {
+  for (size_t i = 0; i < n; ++i, a += sa, b += sb) {
+    if (*b == 0) throw ValueError("an integer is divided by zero");
+    if constexpr (std::is_signed_v<T>) {
+      if (*b == -1) {  // the smallest integer has no negative: it wraps
+        out[i] = static_cast<T>(0 - static_cast<std::make_unsigned_t<T>>(*a));
+        continue;
+      }
+    }
+    out[i] = static_cast<T>(*a / *b);
+  }
+}
+
+template <typename T>
+BinaryKernel<T> binary_kernel(const Kernels& kernels) {
+  if constexpr (std::is_same_v<T, float>) return kernels.binary_f32;
+  else if constexpr (std::is_same_v<T, int32_t>) return kernels.binary_i32;
+  else if constexpr (std::is_same_v<T, int64_t>) return kernels.binary_i64;
+  else return kernels.binary_u8;
+}
+
+template <typename T>
+UnaryKernel<T> unary_kernel(const Kernels& kernels) {
+  if constexpr (std::is_same_v<T, float>) return kernels.unary_f32;
+  else if constexpr (std::is_same_v<T, int32_t>) return kernels.unary_i32;
+  else if constexpr (std::is_same_v<T, int64_t>) return kernels.unary_i64;
+  else return kernels.unary_u8;
+}
+
+// A number in another type: what does not fit becomes the nearest that does, not-a-number becomes 0.
+template <typename To, typename From>
+To saturated(From x) {
+  if constexpr (std::is_floating_point_v<To>) {
+    return static_cast<To>(x);
+  } else if constexpr (std::is_floating_point_v<From>) {
+    if (std::isnan(x)) return 0;
+    if (x <= static_cast<From>(std::numeric_limits<To>::min())) return std::numeric_limits<To>::min();
+    if (x >= static_cast<From>(std::numeric_limits<To>::max())) return std::numeric_limits<To>::max();
+    return static_cast<To>(x);
+  } else {
+    return static_cast<To>(x);  // between integers the low bits stay, as in numpy
+  }
+}
+
+}  // namespace
+
+void execute_binary(const Op& op, Tensors inputs, const Tensor& out, const Kernels& kernels) {
+  const Tensor a = inputs[0].expanded(out.shape()), b = inputs[1].expanded(out.shape());
+  const Walk walk = merged(a, b, out.shape());
+  const Binary kind = static_cast<Binary>(static_cast<int>(op.id) - static_cast<int>(OpId::add));
+  with_type(out.dtype(), [&](auto* typed) {
+    using T = std::remove_pointer_t<decltype(typed)>;
+    if (std::is_integral_v<T> && kind == Binary::divide) {
+      if constexpr (std::is_integral_v<T>)
+        walk_axes(walk, 0, a.as<T>(), b.as<T>(), out.as<T>(), divide_integers<T>);
+      return;
+    }
+    const auto kernel = binary_kernel<T>(kernels);
+    walk_axes(walk, 0, a.as<T>(), b.as<T>(), out.as<T>(),
+              [&](const T* x, ptrdiff_t sx, const T* y, ptrdiff_t sy, T* to, size_t n) {
+                kernel(kind, x, sx, y, sy, to, n);
+              });
+  });
+}
+
+void execute_unary(const Op& op, Tensors inputs, const Tensor& out, const Kernels& kernels) {
+  const Tensor x = contiguous(inputs[0]);
+  const Unary kind = static_cast<Unary>(static_cast<int>(op.id) - static_cast<int>(OpId::relu));
+  const bool clip = op.id == OpId::clip;
+  with_type(out.dtype(), [&](auto* typed) {
+    using T = std::remove_pointer_t<decltype(typed)>;
+    const T low = clip ? saturated<T>(op.number(0)) : T{}, high = clip ? saturated<T>(op.number(1)) : T{};
+    unary_kernel<T>(kernels)(kind, x.as<T>(), out.as<T>(), static_cast<size_t>(x.size()), low, high);
+  });
+}
+
+void execute_cast(const Op&, Tensors inputs, const Tensor& out, const Kernels&) {
+  const Tensor x = contiguous(inputs[0]);
+  with_type(x.dtype(), [&](auto* source) {
+    using From = std::remove_pointer_t<decltype(source)>;
+    with_type(out.dtype(), [&](auto* target) {
+      using To = std::remove_pointer_t<decltype(target)>;
+      const From* from = x.as<From>();
+      To* to = out.as<To>();
+      for (int64_t i = 0; i < x.size(); ++i) to[i] = saturated<To>(from[i]);
+    });
+  });
+}
+
+}  // namespace shoal

@@ -1,0 +1,142 @@
+// Operators that make one number, or a distribution, of many.
+#include <limits>
+#include <type_traits>
+
+#include "ops/op.h"
+
+namespace shoal {
+
+namespace {
+
+// Which axes are reduced; none named means all.
+unsigned axes_mask(const Op& op, int rank) {
+  const Dims axes = op.dims(1);
+  unsigned mask = axes.rank() == 0 ? (1u << rank) - 1 : 0;
+  for (int64_t axis : axes) {
+    const unsigned bit = 1u << axis_within(axis, rank);
+    if (mask & bit) throw ValueError("axes " + text_of(axes) + " name an axis twice");
+    mask |= bit;
+  }
+  return mask;
+}
+
+// The tensor with the masked axes last, contiguous: rows of what is reduced together.
+Tensor rows_last(const Tensor& x, unsigned mask) {
+  Dims order;
+  for (int i = 0; i < x.rank(); ++i)
+    if (!(mask & (1u << i))) order.push(i);
+  for (int i = 0; i < x.rank(); ++i)
+    if (mask & (1u << i)) order.push(i);
+  return contiguous(x.transposed(order));
+}
+
+Dims reduced(const Dims& shape, unsigned mask, bool keep) {
+  Dims out;
+  for (int i = 0; i < shape.rank(); ++i) {
+    if (!(mask & (1u << i))) out.push(shape[i]);
+    else if (keep) out.push(1);
+  }
+  return out;
+}
+
+int64_t reduced_count(const Dims& shape, unsigned mask) {
+  int64_t n = 1;
+  for (int i = 0; i < shape.rank(); ++i)
+    if (mask & (1u << i)) n *= shape[i];
+  return n;
+}
+
+template <typename T>
+ReduceKernel<T> reduce_kernel(const Kernels& kernels) {
+  if constexpr (std::is_same_v<T, float>) return kernels.reduce_f32;
+  else if constexpr (std::is_same_v<T, int32_t>) return kernels.reduce_i32;
+  else return kernels.reduce_i64;
+}
+
+Reduce kind_of(OpId id) {
+  if (id == OpId::reduce_max) return Reduce::maximum;
+  return id == OpId::reduce_min ? Reduce::minimum : Reduce::sum;
+}
+
+// The place of the largest; the first of equals, and the first that is not a number before all.
+template <typename T>
+int64_t place_of_largest(const T* x, int64_t n) {
+  int64_t best = 0;
+  for (int64_t i = 1; i < n; ++i) {
+    if (x[best] != x[best]) return best;
+    if (x[i] > x[best] || x[i] != x[i]) best = i;
+  }
+  return best;
+}
+
+}  // namespace
+
+Spec infer_reduce(const Op& op, Specs inputs) {
+  const Spec& x = inputs[0];
+  if (x.dtype == Dtype::uint8 || (op.id == OpId::reduce_mean && x.dtype != Dtype::float32))
+    throw DtypeError(std::string(row_of(static_cast<uint16_t>(op.id))->name) + " does not take " + name_of(x.dtype) +
+                     ": cast it first");
+  const unsigned mask = axes_mask(op, x.shape.rank());
+  if ((op.id == OpId::reduce_max || op.id == OpId::reduce_min) && reduced_count(x.shape, mask) == 0)
+    throw ValueError("nothing has no largest and no smallest: shape " + text_of(x.shape));
+  return {x.dtype, reduced(x.shape, mask, op.integer(0) != 0)};
+}
+
+void execute_reduce(const Op& op, Tensors inputs, const Tensor& out, const Kernels& kernels) {
+  const unsigned mask = axes_mask(op, inputs[0].rank());
+  const Tensor x = rows_last(inputs[0], mask);
+  const int64_t n = reduced_count(inputs[0].shape(), mask);
+  const auto each = [&](auto* typed) {
+    using T = std::remove_pointer_t<decltype(typed)>;
+    const auto kernel = reduce_kernel<T>(kernels);
+    for (int64_t row = 0; row < out.size(); ++row) {
+      T made = kernel(kind_of(op.id), x.as<T>() + row * n, static_cast<size_t>(n));
+      if (op.id == OpId::reduce_mean) made = static_cast<T>(made / static_cast<T>(n));
+      out.as<T>()[row] = made;
+    }
+  };
+  switch (out.dtype()) {
+    case Dtype::float32: return each(static_cast<float*>(nullptr));
+    case Dtype::int32: return each(static_cast<int32_t*>(nullptr));
+    default: return each(static_cast<int64_t*>(nullptr));
+  }
+}
+
+Spec infer_argmax(const Op& op, Specs inputs) {
+  const int axis = axis_within(op.integer(0), inputs[0].shape.rank());
+  if (inputs[0].shape[axis] == 0) throw ValueError("argmax over an empty axis");
+  return {Dtype::int64, reduced(inputs[0].shape, 1u << axis, op.integer(1) != 0)};
+}
+
+void execute_argmax(const Op& op, Tensors inputs, const Tensor& out, const Kernels&) {
+  const int axis = axis_within(op.integer(0), inputs[0].rank());
+  const int64_t n = inputs[0].shape()[axis];
+  const Tensor x = rows_last(inputs[0], 1u << axis);
+  with_type(x.dtype(), [&](auto* typed) {
+    using T = std::remove_pointer_t<decltype(typed)>;
+    for (int64_t row = 0; row < out.size(); ++row)
+      out.as<int64_t>()[row] = place_of_largest(x.as<T>() + row * n, n);
+  });
+}
+
+Spec infer_softmax(const Op& op, Specs inputs) {
+  axis_within(op.integer(0), inputs[0].shape.rank());
+  return infer_float(op, inputs);
+}
+
+// Rows of softmax lie one after the other when the axis is the last; else they are made so and put back.
+void execute_softmax(const Op& op, Tensors inputs, const Tensor& out, const Kernels& kernels) {
+  const int axis = axis_within(op.integer(0), out.rank());
+  const int64_t n = out.shape()[axis];
+  const Tensor x = rows_last(inputs[0], 1u << axis);
+  const bool last = axis == out.rank() - 1;
+  const Tensor made = last ? out : Tensor(x.spec());
+  for (int64_t at = 0; at < out.size(); at += n)
+    kernels.softmax_row(x.as<float>() + at, made.as<float>() + at, static_cast<size_t>(n));
+  if (last) return;
+  Dims back;
+  for (int i = 0; i < out.rank(); ++i) back.push(i < axis ? i : i == axis ? out.rank() - 1 : i - 1);
+  copy_elements(made.transposed(back), out);
+}
+
+}  // namespace shoal
