@@ -46,3 +46,17 @@ class StoreUnusable(ArtifactsError):
 
     code: ClassVar[str] = "ARTIFACT_STORE_UNUSABLE"
     status: ClassVar[str] = "UNAVAILABLE"
+
+
+class RequestInvalid(ArtifactsError):
+    """A request of the HTTPS face cannot be read."""
+
+    code: ClassVar[str] = "REQUEST_INVALID"
+    status: ClassVar[str] = "INVALID_ARGUMENT"
+
+
+class RequestTooLong(ArtifactsError):
+    """A request body is over the limit."""
+
+    code: ClassVar[str] = "REQUEST_TOO_LONG"
+    status: ClassVar[str] = "RESOURCE_EXHAUSTED"

@@ -14,6 +14,7 @@ The tree, by whose fault it is:
         ├── DeviceUnknown           caller's: no such device
         ├── PublicationRefused      caller's: signed metadata does not fit the repository
         ├── PublicationConflict     caller's: somebody published in between; sign again
+        ├── MetadataMissing         caller's: no such file in the repository
         └── RepositoryEmpty         ours: the first metadata was not loaded
 """
 
@@ -104,3 +105,10 @@ class RepositoryEmpty(KeysError):
 
     code: ClassVar[str] = "REPOSITORY_EMPTY"
     status: ClassVar[str] = "FAILED_PRECONDITION"
+
+
+class MetadataMissing(KeysError):
+    """The repository has no such file; for the next root this is the normal answer."""
+
+    code: ClassVar[str] = "METADATA_MISSING"
+    status: ClassVar[str] = "NOT_FOUND"

@@ -16,6 +16,8 @@ class TrustSettings:
     director_keys_bytes_max: int = 16_384
     metadata_chunk_bytes: int = 64 * 1024
     metadata_wall_ms: int = 30_000
+    # Metadata older than this is refreshed before it is relied on, so that revoked keys are noticed.
+    fresh_ms: int = 10 * 60 * 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

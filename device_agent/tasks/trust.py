@@ -73,6 +73,7 @@ class TrustStore:
         self._settings = settings
         self._clock = clock or SystemClock()
         self._updater: Updater | None = None
+        self._refreshed_at_ms = 0
         self._lock = threading.Lock()
 
     async def refresh(self, now_ms: int) -> None:
@@ -126,16 +127,20 @@ class TrustStore:
         _set_time(updater, now_ms)
         updater.refresh()
         failpoint("trust.metadata.refreshed")
-        self._updater = updater
+        self._updater, self._refreshed_at_ms = updater, now_ms
         return updater
 
     def _targets(self, now_ms: int, paths: tuple[str, ...]) -> dict[str, TargetInfo]:
-        updater, fresh = self._updater, False
-        if updater is None:
-            updater, fresh = self._refresh(now_ms), True
+        updater = self._updater
+        # A clock that was set back counts as long ago.
+        known = (
+            updater is not None and 0 <= now_ms - self._refreshed_at_ms < self._settings.fresh_ms
+        )
+        if updater is None or not known:
+            updater = self._refresh(now_ms)
         _set_time(updater, now_ms)
         found = _lookup(updater, paths)
-        if len(found) < len(set(paths)) and not fresh:
+        if len(found) < len(set(paths)) and known:
             found = _lookup(self._refresh(now_ms), paths)
         if missing := [path for path in paths if path not in found]:
             raise TargetUnknown(

@@ -210,7 +210,13 @@ class CloudUntrusted(TrustError):
 
 
 class EnrolmentFailed(TrustError):
-    """The cloud refused to enrol or renew, or could not be reached; the message has its reason."""
+    """The cloud refused to enrol or renew, or could not be reached; the message has its reason.
+
+    Attributes:
+        reason_code: The cloud's error code, e.g. "DEVICE_REVOKED"; empty when it gave none.
+    """
+
+    reason_code: str = ""
 
     code: ClassVar[str] = "ENROLMENT_FAILED"
     status: ClassVar[str] = "UNAVAILABLE"
