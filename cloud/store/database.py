@@ -11,6 +11,7 @@ Rules of this module:
 
 import asyncio
 import random
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Self
@@ -18,7 +19,7 @@ from typing import Self
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from cloud.store.engines import make_engines
+from cloud.store.engines import make_engines, probe_sqlite
 from cloud.store.errors import DatabaseBusy, DatabaseUnavailable
 from cloud.store.failures import translate
 from cloud.store.settings import DatabaseSettings
@@ -56,6 +57,7 @@ class Database:
             DatabaseUnavailable: it cannot be reached.
         """
         database = cls(url, settings or DatabaseSettings(), jitter or random.Random())
+        await database._probe(parse_url(url))
         try:
             async with database.read() as connection:
                 await connection.execute(sa.select(sa.literal(1)))
@@ -123,6 +125,13 @@ class Database:
         await self._writer.dispose()
         if self.dialect == SQLITE:  # PostgreSQL's reader is a view of the writer's pool
             await self._reader.dispose()
+
+    async def _probe(self, url: sa.URL) -> None:
+        if self.dialect == SQLITE:
+            try:
+                await asyncio.to_thread(probe_sqlite, url, self.settings)
+            except sqlite3.Error as error:
+                raise self._told(error) from error
 
     @asynccontextmanager
     async def _transaction(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:

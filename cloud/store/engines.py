@@ -9,6 +9,8 @@ Rules of this module:
 - PostgreSQL: one engine for both, the server enforces statement, lock and idle limits.
 """
 
+import contextlib
+import sqlite3
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,6 +27,21 @@ def make_engines(url: sa.URL, settings: DatabaseSettings) -> tuple[AsyncEngine, 
     if url.get_backend_name() == SQLITE:
         return _sqlite_writer(url, settings), _sqlite_reader(url, settings)
     return _postgresql(url, settings)
+
+
+def probe_sqlite(url: sa.URL, settings: DatabaseSettings) -> None:
+    """Opens a SQLite file once without the pool, whose driver leaves a thread behind when a file cannot be opened.
+
+    Raises:
+        sqlite3.Error: it cannot be opened, or is no database.
+    """
+    assert url.database is not None
+    path = url.database
+    connection = sqlite3.connect(
+        path, timeout=settings.lock_ms_max / 1000, uri=path.startswith("file:")
+    )
+    with contextlib.closing(connection):
+        connection.execute("PRAGMA journal_mode = WAL")
 
 
 def _sqlite_writer(url: sa.URL, settings: DatabaseSettings) -> AsyncEngine:

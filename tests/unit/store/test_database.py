@@ -1,6 +1,7 @@
 """Transactions commit or leave nothing; reads see one state; waits are bounded."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -142,6 +143,12 @@ async def test_an_unreachable_database_is_told_without_its_password() -> None:
     assert "secret" not in str(caught.value)
     with pytest.raises(DatabaseUnavailable):
         await Database.open("sqlite:////no/such/folder/shoal.db")
+
+
+async def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("not a database" * 100)
+    with pytest.raises(DatabaseUnavailable, match="file is not a database"):
+        await Database.open(f"sqlite:///{tmp_path / 'notes.txt'}")
 
 
 async def test_ready_answers(database: Database) -> None:
