@@ -6,14 +6,14 @@ Rules of this module:
 - Attributes and capabilities are made on first use: most Syncs need neither.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from shoal.device.v1 import device_pb2
 from shoal.identity.v1 import identity_pb2
 
-from cloud.targeting.attributes import device_attributes
+from cloud.targeting.attributes import FACT_NAMES, device_attributes
 from device_agent.tasks.requires import Capabilities
 
 CAPABILITIES_MAX = 4096
@@ -43,6 +43,41 @@ class Held:
     def failed(self) -> bool:
         """Whether its installation failed, so that the device does not hold it."""
         return self.state == FAILED
+
+
+class ToldAttributes(Mapping[str, str]):
+    """`device_attributes` without putting them together: most targetings ask for one.
+
+    tests/unit/gateway compare the two.
+    """
+
+    __slots__ = ("_enrolled", "_facts", "_own")
+
+    def __init__(self, enrolled: Mapping[str, str], facts: identity_pb2.DeviceFacts) -> None:
+        self._enrolled = enrolled
+        self._facts = facts
+        self._own = facts.attributes
+
+    def __getitem__(self, name: str) -> str:
+        if name in FACT_NAMES:
+            told: str = getattr(self._facts, name)
+            if told:
+                return told
+        own = self._own.get(name)
+        return self._enrolled[name] if own is None else own
+
+    def get(self, name: str, default: str | None = None) -> str | None:  # type: ignore[override]  # of texts
+        """The attribute's value."""
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(device_attributes(self._enrolled, self._facts))
+
+    def __len__(self) -> int:
+        return len(device_attributes(self._enrolled, self._facts))
 
 
 class DeviceView:
@@ -101,7 +136,7 @@ class DeviceView:
     def attributes(self) -> Mapping[str, str]:
         """What targeting is matched against."""
         if self._attributes is None:
-            self._attributes = device_attributes(self._enrolled, self._request.facts)
+            self._attributes = ToldAttributes(self._enrolled, self._request.facts)
         return self._attributes
 
     @property

@@ -16,12 +16,15 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from cloud.gateway.change_log import CHANGES_MAX, ChangeLog
+from cloud.gateway.wire import varint_field
 from cloud.targeting.targeting import Matcher, Targeting, compile_matcher
 from device_agent.tasks.director import Action, BundleFile, KillSwitch, TaskInstruction
 from device_agent.tasks.manifest import Requires
 from device_agent.tasks.requires import Capabilities, missing
 
 CAPABILITIES_MAX = 4096
+# Field number of SyncResponse.epoch.
+_EPOCH = 1
 _encode = msgspec.json.Encoder().encode
 
 
@@ -174,8 +177,10 @@ class ReleaseSet:
     kill_epoch: int
     revoked: frozenset[str]
     log: ChangeLog
-    kill_json: bytes = field(repr=False)
     stepping: bool
+    kill_json: bytes = field(repr=False)
+    # The answer's epoch, encoded.
+    epoch_field: bytes = field(repr=False)
 
     @classmethod
     def build(
@@ -199,8 +204,9 @@ class ReleaseSet:
             kill_epoch=kill_epoch,
             revoked=frozenset(revoked),
             log=log,
-            kill_json=_encode(kill),
             stepping=_is_stepping(plans),
+            kill_json=_encode(kill),
+            epoch_field=varint_field(_EPOCH, epoch),
         )
 
     def advanced(
@@ -233,8 +239,9 @@ class ReleaseSet:
             kill_epoch=self.kill_epoch if kill is None else epoch,
             revoked=self.revoked if revoked is None else revoked,
             log=self.log.extended(changes, changes_max),
-            kill_json=_encode(switch),
             stepping=_is_stepping(plans),
+            kill_json=_encode(switch),
+            epoch_field=varint_field(_EPOCH, epoch),
         )
 
 
