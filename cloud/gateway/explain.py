@@ -8,8 +8,9 @@ Rules of this module:
 from dataclasses import dataclass
 
 from cloud.gateway.profile import DeviceView
-from cloud.gateway.release_set import ReleasePlan, ReleaseSet, ReleaseState
+from cloud.gateway.release_set import ReleasePlan, ReleaseSet
 from cloud.gateway.resolve import audience_has, resolve
+from cloud.rollout.machine import ReleaseState
 from cloud.targeting.bucket import bucket
 from device_agent.tasks.requires import missing
 

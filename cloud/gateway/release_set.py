@@ -9,7 +9,6 @@ Rules of this module:
 - JSON fragments are those of device_agent.tasks.director; the parity tests decode every one of them.
 """
 
-import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -17,8 +16,9 @@ import msgspec
 
 from cloud.gateway.change_log import CHANGES_MAX, ChangeLog
 from cloud.gateway.wire import varint_field
+from cloud.rollout.machine import ReleaseState
 from cloud.targeting.targeting import Matcher, Targeting, compile_matcher
-from device_agent.tasks.director import Action, BundleFile, KillSwitch, TaskInstruction
+from device_agent.tasks.director import Action, BundleFile, KillSwitch, Scope, TaskInstruction
 from device_agent.tasks.manifest import Requires
 from device_agent.tasks.requires import Capabilities, missing
 
@@ -28,14 +28,16 @@ _EPOCH = 1
 _encode = msgspec.json.Encoder().encode
 
 
-class ReleaseState(enum.StrEnum):
-    """States in which a release decides anything for a device."""
-
-    RUNNING = "running"
-    PAUSED = "paused"
-    COMPLETED = "completed"
-    ABORTED = "aborted"
-    ROLLED_BACK = "rolled_back"
+# States in which a release decides anything for a device.
+ACTIVE = frozenset(
+    (
+        ReleaseState.RUNNING,
+        ReleaseState.PAUSED,
+        ReleaseState.COMPLETED,
+        ReleaseState.ABORTED,
+        ReleaseState.ROLLED_BACK,
+    )
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +142,8 @@ class TaskPlan:
     releases: tuple[ReleasePlan, ...]
     versions: Mapping[int, VersionPlan]
     remove: bytes
+    # Digests of its files that need a ticket.
+    exclusive: frozenset[str]
 
     @classmethod
     def build(
@@ -148,7 +152,7 @@ class TaskPlan:
         """Works out a task; a release whose version is not among `versions` decides nothing and is left out."""
         plans = {version.number: VersionPlan(version) for version in versions}
         ordered = sorted(releases, key=lambda r: (r.started_at_ms, r.release_id), reverse=True)
-        assert all(release.task == task for release in ordered)
+        assert all(release.task == task and release.state in ACTIVE for release in ordered)
         standing = _standing(ordered)
         barred = _barred(standing)
         compiled = [
@@ -156,7 +160,13 @@ class TaskPlan:
             for release in standing
             if (wanted := _wanted_version(release)) == 0 or wanted in plans
         ]
-        return cls(task=task, releases=tuple(compiled), versions=plans, remove=removal_of(task))
+        return cls(
+            task=task,
+            releases=tuple(compiled),
+            versions=plans,
+            remove=removal_of(task),
+            exclusive=_exclusive(plan.version for plan in plans.values()),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,6 +258,16 @@ class ReleaseSet:
 def removal_of(task: str) -> bytes:
     """JSON of the instruction that takes a task away because no release asks for it."""
     return _encode(TaskInstruction(task=task, action=Action.REMOVE))
+
+
+def _exclusive(versions: Iterable[Version]) -> frozenset[str]:
+    return frozenset(
+        file.digest
+        for version in versions
+        for files in version.bundles.values()
+        for file in files
+        if file.scope is Scope.EXCLUSIVE
+    )
 
 
 def _is_stepping(plans: Mapping[str, TaskPlan]) -> bool:

@@ -17,7 +17,8 @@ import enum
 from dataclasses import dataclass
 
 from cloud.gateway.profile import INSTALLED, DeviceView, Held
-from cloud.gateway.release_set import ReleasePlan, ReleaseState, TaskPlan, removal_of
+from cloud.gateway.release_set import ReleasePlan, TaskPlan, removal_of
+from cloud.rollout.machine import ReleaseState
 from cloud.targeting.bucket import BUCKETS, bucket
 
 _OPEN = frozenset((ReleaseState.RUNNING, ReleaseState.COMPLETED))

@@ -66,7 +66,10 @@ class FollowerSettings:
         changes_per_look_max: More changes than this since the last look load the namespace anew.
         namespaces_max: Namespaces that one gateway holds.
         devices_max: Devices whose enrolment attributes are held in memory, all namespaces together.
-        devices_per_look_max: Newly enrolled devices read at one look.
+        devices_page: Devices read by one query.
+        meet_ms_max: How long the first Sync of a device that is not in memory waits for it to be read.
+        strangers_max: Devices remembered as not enrolled.
+        stranger_ms: For so long, so that a device that was forgotten does not cost a query a Sync.
     """
 
     poll_ms: int = 500
@@ -75,7 +78,10 @@ class FollowerSettings:
     changes_per_look_max: int = 512
     namespaces_max: int = 10_000
     devices_max: int = 5_000_000
-    devices_per_look_max: int = 10_000
+    devices_page: int = 5_000
+    meet_ms_max: int = 250
+    strangers_max: int = 10_000
+    stranger_ms: int = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

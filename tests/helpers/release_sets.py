@@ -15,7 +15,8 @@ from shoal.identity.v1 import identity_pb2
 from cloud.gateway.change_log import ChangeLog
 from cloud.gateway.decide import Decision
 from cloud.gateway.profile import DeviceView
-from cloud.gateway.release_set import Release, ReleaseSet, ReleaseState, TaskPlan, Version
+from cloud.gateway.release_set import Release, ReleaseSet, TaskPlan, Version
+from cloud.rollout.machine import ReleaseState
 from cloud.targeting.targeting import Targeting
 from device_agent.tasks.director import BundleFile, KillSwitch, Scope, TaskInstruction
 from device_agent.tasks.manifest import Requires
@@ -78,7 +79,7 @@ def release(
     """A release named after its place in order: by default the version's number."""
     place = number if order is None else order
     return Release(
-        release_id=f"r{place:026d}",
+        release_id=f"r{place:018d}{digest(task)[7:15]}",
         task=task,
         version=number,
         state=ReleaseState(state),
