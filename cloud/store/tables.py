@@ -276,6 +276,16 @@ bus_pending = sa.Table(
     sa.Column("deliveries", sa.Integer, nullable=False),
 )
 
+# Keys of bus records whose results a consumer group has committed; forgotten after a time.
+consumed_records = sa.Table(
+    "consumed_records",
+    metadata,
+    sa.Column("topic", sa.String(256), primary_key=True),
+    sa.Column("consumer_group", sa.String(64), primary_key=True),
+    sa.Column("key", sa.String(128), primary_key=True),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+)
+
 # --- operators --------------------------------------------------------------------------------------------------
 
 api_tokens = sa.Table(
