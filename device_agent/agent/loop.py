@@ -43,6 +43,13 @@ class AgentLoop:
         if self._server is not None:
             await self._server.start()
         failpoint("agent.loop.started")
+        try:
+            await self._work(stop)
+        finally:
+            await self._close_door()
+        await self._say_the_rest()
+
+    async def _work(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
             loops = [
                 group.create_task(loop())
@@ -50,13 +57,15 @@ class AgentLoop:
             ]
             running = group.create_task(self._core.runner.serve(stop))
             await stop.wait()
-            if self._server is not None:
-                await self._server.close()
+            await self._close_door()
             self._core.runner.wake()
             await asyncio.wait([running], timeout=self._settings.drain_ms_max / 1000)
             for task in [running, *loops]:
                 task.cancel()
-        await self._say_the_rest()
+
+    async def _close_door(self) -> None:
+        if self._server is not None:
+            await self._server.close()
 
     async def _say_the_rest(self) -> None:
         with suppress(TimeoutError):

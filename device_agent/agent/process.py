@@ -9,7 +9,6 @@ Rules of this module:
 
 import asyncio
 import signal
-from contextlib import suppress
 from pathlib import Path
 from random import Random, SystemRandom
 
@@ -36,6 +35,7 @@ from device_agent.vm.interface import VmPool
 IDENTITY = "identity"
 METADATA = "tuf"
 CONDITIONS = "conditions.json"
+METRICS_EVERY_S = 1.0
 
 
 class AgentProcess:
@@ -77,8 +77,7 @@ class AgentProcess:
             settings=config.settings,
             observer=self._observer,
         )
-        if config.metrics_port:
-            self._observer.serve(config.metrics_port)
+        self._metrics_port = config.metrics_port
         self._loop = AgentLoop(
             self.core,
             server=FeederServer(home / SOCKET, self.core, on_invalid=self._observer.warn),
@@ -95,13 +94,12 @@ class AgentProcess:
         self._observer.log.info(
             "started", device=self._identity.device_id, namespace=self._identity.namespace
         )
-        watching = loop.create_task(self._watch())
         try:
-            await self._loop.run(stop)
+            async with asyncio.TaskGroup() as group:
+                watching = group.create_task(self._watch())
+                await self._loop.run(stop)
+                watching.cancel()
         finally:
-            watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await watching
             await self._pool.close()
             await self._link.close()
             self._fetcher.close()
@@ -109,9 +107,12 @@ class AgentProcess:
         self._observer.log.info("stopped", device=self._identity.device_id)
 
     async def _watch(self) -> None:
-        while True:
-            self._observer.watch(self.core.store.held)
-            await asyncio.sleep(1.0)
+        if not self._metrics_port:
+            return
+        with self._observer.serve(self._metrics_port):
+            while True:
+                self._observer.watch(self.core.store.held)
+                await asyncio.sleep(METRICS_EVERY_S)
 
     def _link_identity(self) -> LinkIdentity:
         identity = self._identity

@@ -11,7 +11,8 @@ import logging
 import sys
 import time
 from collections import Counter as Count
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
@@ -80,9 +81,16 @@ class ProcessObserver(Observer):
             "shoal_agent_reports_open_count", "Reports that wait for the cloud.", registry=registry
         )
 
-    def serve(self, port: int) -> None:
-        """Serves the metrics on the loopback address."""
-        start_http_server(port, addr="127.0.0.1", registry=self.registry)
+    @contextmanager
+    def serve(self, port: int) -> Iterator[int]:
+        """Serves the metrics on the loopback address; gives the port, which the system chooses for 0."""
+        server, thread = start_http_server(port, addr="127.0.0.1", registry=self.registry)
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
 
     def warn(self, message: str) -> None:
         """Something is wrong, and the agent goes on."""
