@@ -92,7 +92,7 @@ class Cloud:
         async with self.db.begin() as connection:
             await create_namespace(connection, NAMESPACE, NOW, "test")
         await self.repository.load(self.online.first_metadata, NOW)
-        self.root = await self.repository.root()
+        self.root = self.repository.root()
         return self
 
     def site(self) -> EnrolmentSite:
