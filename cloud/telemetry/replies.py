@@ -72,9 +72,7 @@ class ReplyHub:
         if event is not None:
             event.set()
 
-    @property
-    def tunnels(self) -> int:
-        """Open tunnels."""
+    def __len__(self) -> int:
         return len(self._open)
 
 
@@ -187,7 +185,7 @@ class ReplyService:
         """Looks for replies that other processes stored, until it is cancelled."""
         while True:
             await asyncio.sleep(self._settings.replies_poll_ms / 1000)
-            if not self._hub.tunnels:
+            if not len(self._hub):
                 continue
             try:
                 await self._look()
