@@ -106,11 +106,12 @@ class EventLog:
         ).fetchall()
 
     def tasks_with_work(self) -> list[str]:
-        """Tasks that have work."""
-        return [
-            task
-            for (task,) in self._connection.execute("SELECT DISTINCT task FROM work ORDER BY task")
-        ]
+        """Tasks that have work; asks once a task, however much of it waits."""
+        rows = self._connection.execute(
+            "SELECT task FROM tasks WHERE EXISTS (SELECT 1 FROM work WHERE work.task = tasks.task)"
+            " ORDER BY task"
+        )
+        return [task for (task,) in rows]
 
     def mark_running(self, work: Work) -> None:
         """Writes ahead that the task is about to see the event."""
