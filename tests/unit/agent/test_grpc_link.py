@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 import grpc
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -14,7 +13,6 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-from cryptography.x509.oid import NameOID
 from shoal.device.v1 import device_pb2, device_pb2_grpc
 from shoal.telemetry.v1 import telemetry_pb2, telemetry_pb2_grpc
 
@@ -22,6 +20,7 @@ from cloud.keys.authority import CertificateAuthority, create_authority
 from device_agent.agent.errors import PeerRefused, PeerUnreachable, ReportGap, Revoked
 from device_agent.agent.grpc_link import GrpcLink, LinkIdentity
 from device_agent.clock import SystemClock
+from tests.helpers.device_identity import certificate_request
 
 NOW_MS = SystemClock().wall_ms()
 pytestmark = pytest.mark.slow
@@ -82,13 +81,6 @@ def make_authority() -> CertificateAuthority:
     key = load_pem_private_key(key_pem, None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     return CertificateAuthority(key, x509.load_pem_x509_certificate(certificate_pem))
-
-
-def certificate_request(key: ec.EllipticCurvePrivateKey) -> bytes:
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "device")])
-    builder = x509.CertificateSigningRequestBuilder().subject_name(name)
-    request = builder.sign(key, hashes.SHA256())
-    return request.public_bytes(Encoding.PEM)
 
 
 @pytest.fixture
