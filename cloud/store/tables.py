@@ -20,7 +20,8 @@ metadata = sa.MetaData(
 )
 
 Json = sa.JSON
-# SQLite gives a rowid alias only to INTEGER primary keys.
+# SQLite gives a rowid alias only to INTEGER primary keys. Tables with one also say sqlite_autoincrement: SQLite would
+# give the id of a deleted newest row again, and who has read "up to id 7" would never see the new 7.
 RowId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 # --- namespaces and the order of change -------------------------------------------------------------------------
@@ -239,6 +240,7 @@ notices = sa.Table(
     sa.Column("code", sa.String(64), nullable=False),
     sa.Column("message", sa.String(512), nullable=False),
     sa.Index(None, "namespace", "device_id"),
+    sqlite_autoincrement=True,
 )
 
 # --- the embedded bus -------------------------------------------------------------------------------------------
@@ -253,6 +255,7 @@ bus_log = sa.Table(
     sa.Column("payload", sa.LargeBinary, nullable=False),
     sa.Column("at_ms", sa.BigInteger, nullable=False),
     sa.Index(None, "topic", "id"),
+    sqlite_autoincrement=True,
 )
 
 # Records handed to a consumer of a group and not yet acknowledged.
@@ -328,4 +331,5 @@ audit_log = sa.Table(
     sa.Column("detail", Json, nullable=False),
     sa.Column("row_hash", sa.String(64), nullable=False),
     sa.Index(None, "namespace", "id"),
+    sqlite_autoincrement=True,
 )
