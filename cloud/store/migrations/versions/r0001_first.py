@@ -90,6 +90,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("namespace", "epoch", name=op.f("pk_changes")),
     )
     op.create_table(
+        "consumed_records",
+        sa.Column("topic", sa.String(length=256), nullable=False),
+        sa.Column("consumer_group", sa.String(length=64), nullable=False),
+        sa.Column("key", sa.String(length=128), nullable=False),
+        sa.Column("at_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("topic", "consumer_group", "key", name=op.f("pk_consumed_records")),
+    )
+    op.create_table(
         "device_streams",
         sa.Column("namespace", sa.String(length=130), nullable=False),
         sa.Column("device_id", sa.String(length=32), nullable=False),
@@ -314,6 +322,7 @@ def downgrade() -> None:
     op.drop_table("enrolment_tokens")
     op.drop_table("devices")
     op.drop_table("device_streams")
+    op.drop_table("consumed_records")
     op.drop_table("changes")
     op.drop_table("bus_pending")
     op.drop_index(op.f("ix_bus_log_topic_id"), table_name="bus_log")
