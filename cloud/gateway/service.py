@@ -118,7 +118,7 @@ class Gateway:
         """
         release_set = self.answerer.set_for(peer)
         digest = check_digest(request.digest)
-        view = await self._view(peer)
+        view = await self.view_of(peer)
         if not is_entitled(release_set, view, digest):
             raise FileNotAssigned(
                 "no version that the device shall hold has this exclusive file; sync first"
@@ -127,7 +127,7 @@ class Gateway:
         ticket = self._tickets.issue(peer.device_id, digest, expires_at_ms)
         return device_pb2.GetTicketResponse(ticket=ticket, expires_at_ms=expires_at_ms)
 
-    async def _view(self, peer: DevicePeer) -> DeviceView:
+    async def view_of(self, peer: DevicePeer) -> DeviceView:
         """The device as it last synced, here or at another gateway."""
         enrolled = self._follower.enrolled(peer.namespace, peer.device_id) or {}
         newest = self.presence.newest(peer)

@@ -40,5 +40,5 @@ class TelemetryCollector(Collector):
             value=ingest.waiting,
         )
         yield GaugeMetricFamily(
-            "shoal_telemetry_tunnels", "Open tunnels.", value=len(self._tunnels.hub)
+            "shoal_telemetry_tunnels", "Open tunnels.", value=self._tunnels.hub.tunnels
         )

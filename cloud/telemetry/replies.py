@@ -72,7 +72,9 @@ class ReplyHub:
         if event is not None:
             event.set()
 
-    def __len__(self) -> int:
+    @property
+    def tunnels(self) -> int:
+        """Open tunnels."""
         return len(self._open)
 
 
@@ -185,7 +187,7 @@ class ReplyService:
         """Looks for replies that other processes stored, until it is cancelled."""
         while True:
             await asyncio.sleep(self._settings.replies_poll_ms / 1000)
-            if not len(self._hub):
+            if not self._hub.tunnels:
                 continue
             try:
                 await self._look()

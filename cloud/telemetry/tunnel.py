@@ -72,7 +72,7 @@ class Tunnels:
             ShoalError: the device is refused; what was acknowledged stays.
         """
         self._admit(peer)
-        if len(self.hub) >= self._settings.tunnels_max:
+        if self.hub.tunnels >= self._settings.tunnels_max:
             raise TelemetryBusy("this server has as many tunnels as it takes; try again later")
         tunnel = _Tunnel(self, peer, write, self._settings)
         try:
