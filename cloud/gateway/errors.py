@@ -7,7 +7,6 @@ ShoalError
     ├── SyncInvalid           the device's fault: a request that breaks a limit
     ├── NamespaceNotServed    ours or the device's: enrolled into what is not (or not yet) here
     ├── FileNotAssigned       the device's fault: a file that is not for it
-    ├── ProfileInvalid        the device's fault: a business header that is malformed, unsigned or replayed
     └── GatewayBusy           ours: a bounded queue is full
 """
 
@@ -41,13 +40,6 @@ class FileNotAssigned(GatewayError):
 
     code: ClassVar[str] = "FILE_NOT_ASSIGNED"
     status: ClassVar[str] = "PERMISSION_DENIED"
-
-
-class ProfileInvalid(GatewayError):
-    """A shoal-profile header that is not answered; the business request goes on."""
-
-    code: ClassVar[str] = "PROFILE_INVALID"
-    status: ClassVar[str] = "INVALID_ARGUMENT"
 
 
 class GatewayBusy(GatewayError):

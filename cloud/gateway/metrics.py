@@ -6,6 +6,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from cloud.gateway.answer import Outcome
+from cloud.gateway.business import ProfileFace
 from cloud.gateway.follower import Follower
 from cloud.gateway.service import Gateway
 
@@ -75,6 +76,22 @@ class GatewayCollector(Collector):
             int(health.stale),
         )
         yield _gauge("shoal_gateway_devices", "Enrolled devices held in memory.", health.devices)
+
+
+class ProfileCollector(Collector):
+    """The header face's metrics; register it in the business process."""
+
+    def __init__(self, face: ProfileFace) -> None:
+        self._face = face
+
+    def collect(self) -> Iterable[Metric]:
+        """All metrics, now."""
+        family = CounterMetricFamily(
+            "shoal_gateway_profiles", "Business headers, by how they ended.", labels=["outcome"]
+        )
+        for outcome, count in sorted(self._face.counts.items()):
+            family.add_metric([outcome], count)
+        yield family
 
 
 def _counter(name: str, about: str, value: float) -> Metric:

@@ -147,10 +147,10 @@ async def test_replies_keep_to_their_window(database: Database) -> None:
         async with live.tunnel(device) as call:
             first = (await read(call)).replies[0]
             await read(call)
-            assert live.parts.tunnels.replies_sent == 2
+            await until(lambda: live.parts.tunnels.replies_sent == 2)
             await call.write(telemetry_pb2.TunnelRequest(received_reply_ids=[first.reply_id]))
             await read(call)
-        assert live.parts.tunnels.replies_sent == 3
+        await until(lambda: live.parts.tunnels.replies_sent == 3)
 
 
 async def test_a_gap_says_from_where_to_send_again(database: Database) -> None:
