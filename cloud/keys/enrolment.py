@@ -21,22 +21,29 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloud.keys.authority import CertificateAuthority, DeviceCertificate
-from cloud.keys.errors import CertificateInvalid, DeviceRevoked, DeviceUnknown, EnrolmentRefused
+from cloud.keys.device_rows import (
+    REVOCATION,
+    delete_everywhere,
+    device_row,
+    revoked_at,
+    store_device,
+    use_token,
+)
+from cloud.keys.errors import CertificateInvalid, DeviceRevoked, EnrolmentRefused
 from cloud.keys.settings import SETTINGS, KeySettings
 from cloud.store.audit import append_audit
 from cloud.store.database import Database
 from cloud.store.epochs import bump_epoch
 from cloud.store.namespaces import require_namespace
-from cloud.store.tables import devices, enrolment_tokens, metadata
-from cloud.store.upsert import insert_or_update
+from cloud.store.tables import enrolment_tokens
+from cloud.targeting.targeting import Targeting
 from device_agent.clock import Clock
 from device_agent.failpoint import failpoint
-from device_agent.tasks.identity import EnrolmentCode
-from device_agent.tasks.names import Namespace, check_device_id, device_id_of
+from device_agent.tasks.enrol import EnrolmentCode
+from device_agent.tasks.names import Namespace, device_id_of
 from device_agent.tasks.proof import PURPOSE_RENEW, check_proof
 
 TOKEN_BYTES: Final = 32
-REVOCATION: Final = "revocation"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +119,8 @@ class EnrolmentService:
             raise EnrolmentRefused(
                 f"a token is valid for 1 to {self._settings.token_lifetime_ms_max} ms, not {lifetime_ms}"
             )
+        # The limits of targeting: what breaks them could never be matched.
+        attributes = Targeting.from_json({"attributes": dict(attributes)}).attributes
         token = secrets.token_urlsafe(TOKEN_BYTES)
         token_hash, expires_at_ms = _hash(token), now_ms + lifetime_ms
         row = {
@@ -161,10 +170,10 @@ class EnrolmentService:
         )
 
         async def store(connection: AsyncConnection) -> None:
-            attributes = await _use_token(
+            attributes = await use_token(
                 connection, namespace, _hash(token), certificate.device_id, now_ms
             )
-            await _store_device(connection, certificate, attributes, facts, now_ms)
+            await store_device(connection, certificate, attributes, facts, now_ms)
             failpoint("keys.enrol.before_commit")
 
         await self._db.run(store)
@@ -200,10 +209,10 @@ class EnrolmentService:
         )
 
         async def store(connection: AsyncConnection) -> None:
-            if await _revoked_at(connection, namespace, device_id) is not None:
+            if await revoked_at(connection, namespace, device_id) is not None:
                 raise DeviceRevoked("this device was revoked; an operator can enrol it again")
             await connection.execute(
-                _row(namespace, device_id).values(
+                device_row(namespace, device_id).values(
                     certificate_serial=certificate.serial,
                     certificate_expires_at_ms=certificate.expires_at_ms,
                 )
@@ -233,9 +242,9 @@ class EnrolmentService:
         now_ms = self._clock.wall_ms()
 
         async def store(connection: AsyncConnection) -> bool:
-            if await _revoked_at(connection, namespace, device_id) is not None:
+            if await revoked_at(connection, namespace, device_id) is not None:
                 return False
-            await connection.execute(_row(namespace, device_id).values(revoked_at_ms=now_ms))
+            await connection.execute(device_row(namespace, device_id).values(revoked_at_ms=now_ms))
             await bump_epoch(connection, namespace, REVOCATION, device_id, now_ms)
             detail = {"reason": reason}
             await append_audit(
@@ -257,8 +266,8 @@ class EnrolmentService:
         now_ms = self._clock.wall_ms()
 
         async def store(connection: AsyncConnection) -> int:
-            await _revoked_at(connection, namespace, device_id)
-            rows = await _delete_everywhere(connection, namespace, device_id)
+            await revoked_at(connection, namespace, device_id)
+            rows = await delete_everywhere(connection, namespace, device_id)
             await bump_epoch(connection, namespace, REVOCATION, device_id, now_ms)
             detail = {"reason": reason, "rows": rows}
             await append_audit(
@@ -267,100 +276,6 @@ class EnrolmentService:
             return rows
 
         return await self._db.run(store)
-
-
-async def _use_token(
-    connection: AsyncConnection, namespace: str, token_hash: str, device_id: str, now_ms: int
-) -> Mapping[str, str]:
-    """Marks the token as used by this device and gives its attributes."""
-    mine = (enrolment_tokens.c.namespace == namespace) & (
-        enrolment_tokens.c.token_hash == token_hash
-    )
-    # The condition and the change are one statement: of two devices, one sees a row.
-    await connection.execute(
-        sa.update(enrolment_tokens)
-        .where(mine, enrolment_tokens.c.used_at_ms.is_(None))
-        .values(used_at_ms=now_ms, used_by=device_id)
-    )
-    row = (await connection.execute(sa.select(enrolment_tokens).where(mine))).one_or_none()
-    if row is None:
-        raise EnrolmentRefused("this token is not known; make one with `shoal device token create`")
-    if row.used_by != device_id:
-        raise EnrolmentRefused("this token was used by another device; make one for each device")
-    if now_ms >= row.expires_at_ms:
-        raise EnrolmentRefused("this token has expired; make one with `shoal device token create`")
-    attributes: Mapping[str, str] = row.attributes
-    return attributes
-
-
-async def _store_device(
-    connection: AsyncConnection,
-    certificate: DeviceCertificate,
-    attributes: Mapping[str, str],
-    facts: Mapping[str, Any],
-    now_ms: int,
-) -> None:
-    namespace, device_id = certificate.namespace, certificate.device_id
-    known = sa.select(devices.c.revoked_at_ms).where(
-        devices.c.namespace == namespace, devices.c.device_id == device_id
-    )
-    before = (await connection.execute(known)).one_or_none()
-    row = {
-        "namespace": namespace,
-        "device_id": device_id,
-        "public_key": certificate.public_key,
-        "certificate_serial": certificate.serial,
-        "certificate_expires_at_ms": certificate.expires_at_ms,
-        "enrolled_at_ms": now_ms,
-        "revoked_at_ms": None,
-        "attributes": dict(attributes),
-        "facts": dict(facts),
-        "installed": [],
-        "epoch": 0,
-    }
-    changes = [name for name in row if name not in ("namespace", "device_id", "installed", "epoch")]
-    await insert_or_update(connection, devices, row, changes)
-    if before is not None:
-        await bump_epoch(connection, namespace, REVOCATION, device_id, now_ms)
-    detail = {"again": before is not None, "serial": certificate.serial}
-    actor = f"device:{device_id}"
-    await append_audit(connection, namespace, actor, "device.enrol", device_id, detail, now_ms)
-
-
-async def _revoked_at(connection: AsyncConnection, namespace: str, device_id: str) -> int | None:
-    row = (
-        await connection.execute(
-            sa.select(devices.c.revoked_at_ms).where(
-                devices.c.namespace == namespace, devices.c.device_id == check_device_id(device_id)
-            )
-        )
-    ).one_or_none()
-    if row is None:
-        raise DeviceUnknown(
-            f"namespace {namespace} has no device {device_id}; see `shoal device list`"
-        )
-    at_ms: int | None = row.revoked_at_ms
-    return at_ms
-
-
-async def _delete_everywhere(connection: AsyncConnection, namespace: str, device_id: str) -> int:
-    rows = 0
-    for table in metadata.tables.values():
-        if {"namespace", "device_id"} <= set(table.c.keys()):
-            mine = (table.c.namespace == namespace) & (table.c.device_id == device_id)
-            rows += (await connection.execute(sa.delete(table).where(mine))).rowcount
-    await connection.execute(
-        sa.update(enrolment_tokens)
-        .where(enrolment_tokens.c.namespace == namespace, enrolment_tokens.c.used_by == device_id)
-        .values(used_by="")
-    )
-    return rows
-
-
-def _row(namespace: str, device_id: str) -> sa.Update:
-    return sa.update(devices).where(
-        devices.c.namespace == namespace, devices.c.device_id == device_id
-    )
 
 
 def _hash(token: str) -> str:

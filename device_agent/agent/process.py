@@ -26,8 +26,9 @@ from device_agent.clock import SystemClock
 from device_agent.errors import ShoalError
 from device_agent.events.server import FeederServer
 from device_agent.tasks.download import Downloader
+from device_agent.tasks.enrol import renew
 from device_agent.tasks.fetch import Headers, HttpFetcher
-from device_agent.tasks.identity import Identity, renew
+from device_agent.tasks.identity import Identity
 from device_agent.tasks.proof import PURPOSE_EXCLUSIVE
 from device_agent.tasks.trust import TrustStore
 from device_agent.vm.interface import VmPool

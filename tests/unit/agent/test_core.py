@@ -232,3 +232,28 @@ async def test_a_tampered_file_is_refused_and_the_old_version_runs(
     assert device.known.installed["echo"] == (2, device_pb2.TASK_STATE_FAILED)
     cloud.tampered.clear()
     await device.until(lambda: versions(device) == {"echo": 2})
+
+
+async def test_an_answer_to_the_log_before_drops_nothing_of_the_new_one(
+    cloud: FakeCloud, device: VirtualDevice
+) -> None:
+    cloud.publish("echo", 1, ECHO, triggers=[1001])
+    cloud.release("echo", 1)
+    await device.turns(1)
+    store, link = device.core.store, device.known.link
+    sync = link.sync
+
+    async def renumbered(request: device_pb2.SyncRequest) -> device_pb2.SyncResponse:
+        response = await sync(request)
+        with store.transaction():
+            store.outbox.renumber(b"n" * 16)
+        device.core.syncer.forget_sent()
+        return response
+
+    link.sync = renumbered  # type: ignore[method-assign]  # the log changes while the call is on its way
+    waiting = store.outbox.ack_count()
+    assert waiting > 0
+    await device.turns(1)
+    assert store.outbox.ack_count() == waiting
+    link.sync = sync  # type: ignore[method-assign]  # and is as before
+    await device.until(lambda: store.outbox.ack_count() == 0)

@@ -1,6 +1,6 @@
 """Installing: deferral and its end, damage on disk, paths, downloads that go on, and clean-up."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -133,6 +133,28 @@ async def test_a_damaged_file_of_the_old_version_is_fetched_for_the_new_one(
         "echo", cloud.versions["echo", 2].digest, device.facts.python_tag
     )
     assert (new / "model.bin").read_bytes() == b"m" * 9_000
+
+
+async def test_the_cloud_may_change_its_mind_while_files_are_on_their_way(
+    cloud: FakeCloud, device: VirtualDevice
+) -> None:
+    await device.core.syncer.sync_if_due()
+    fetch = device.known.supply.fetch
+
+    async def slow(
+        instruction: TaskInstruction, missing: Sequence[tuple[BundleFile, Path]], now_ms: int
+    ) -> None:
+        await fetch(instruction, missing, now_ms)
+        cloud.release("echo", 0 if instruction.version == 1 else instruction.version)
+        device.clock.advance_ms(1_100)
+        await device.core.syncer.sync_if_due()
+
+    device.core.installer._supply.fetch = slow  # type: ignore[method-assign]  # an answer comes in the middle
+    await device.core.installer.install_wanted()
+    assert version(device) == 0
+    assert device.core.store.held.bundles() == []
+    device.core.installer.clean_up()
+    assert not list((device.home / "bundles").iterdir())
 
 
 async def test_the_outsides_faults_are_not_acknowledged(

@@ -2,9 +2,11 @@
 
 import json
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from prometheus_client import generate_latest
 
 from device_agent.agent.errors import HomeInUse
@@ -44,6 +46,14 @@ def test_the_base_sees_nothing() -> None:
     drive(Observer())
 
 
+@pytest.fixture
+def logs_as_they_were() -> Iterator[None]:
+    """Logging is the process's: other tests must not write into this one's captured stream."""
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.mark.usefixtures("logs_as_they_were")
 def test_metrics_count_and_logs_are_json_without_payloads(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

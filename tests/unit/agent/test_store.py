@@ -89,6 +89,7 @@ class StoreWalk(RuleBasedStateMachine):
         self.store.close()
         self.store = self.reopen()
         self.store.recover(now_ms=1)
+        assert self.store.recover(now_ms=1) == [], "a death is counted once"
         for task, row in self.store.held.tasks().items():
             assert row.deaths == before[task] + (task in running)
             assert row.quarantined or row.deaths < SMALL.deaths_max

@@ -30,15 +30,11 @@ from cloud.store.database import Database
 from cloud.store.epochs import changes_since
 from cloud.store.namespaces import create_namespace
 from cloud.store.tables import audit_log, device_streams, devices, enrolment_tokens, notices
+from cloud.targeting.errors import TargetingInvalid
 from device_agent import failpoint
+from device_agent.tasks.enrol import EnrolmentCode, enrol, fetch_server_time, renew
 from device_agent.tasks.fetch import Fetcher
-from device_agent.tasks.identity import (
-    EnrolmentCode,
-    Identity,
-    enrol,
-    fetch_server_time,
-    renew,
-)
+from device_agent.tasks.identity import Identity
 from device_agent.tasks.proof import PURPOSE_RENEW, make_proof
 from device_agent.tasks.trust import TrustStore
 from device_agent.tasks.trust_errors import (
@@ -208,6 +204,12 @@ async def test_a_death_before_the_commit_leaves_the_token_unused(
 async def test_a_token_has_a_bounded_life(cloud: Cloud, lifetime_ms: int) -> None:
     with pytest.raises(EnrolmentRefused):
         await cloud.enrolment.create_token(NAMESPACE, {}, "token:ci", lifetime_ms)
+
+
+async def test_attributes_that_no_targeting_could_match_are_refused(cloud: Cloud) -> None:
+    with pytest.raises(TargetingInvalid):
+        await cloud.enrolment.create_token(NAMESPACE, {"ring": "x" * 300}, "token:ci")
+    assert await cloud.rows(enrolment_tokens) == []
 
 
 async def test_an_expired_token_is_refused(cloud: Cloud, tmp_path: Path) -> None:

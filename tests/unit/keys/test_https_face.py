@@ -31,8 +31,8 @@ from device_agent.tasks.director import (
     TaskInstruction,
 )
 from device_agent.tasks.download import Downloader
+from device_agent.tasks.enrol import enrol, renew
 from device_agent.tasks.fetch import HttpFetcher
-from device_agent.tasks.identity import enrol, renew
 from device_agent.tasks.names import Namespace, sha256_digest, target_path
 from device_agent.tasks.proof import PURPOSE_EXCLUSIVE
 from device_agent.tasks.pull import DirectorReader, Puller
