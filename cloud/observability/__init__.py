@@ -1,1 +1,0 @@
-"""Logs, metrics and traces of the cloud: how they are set up, in one place."""

@@ -1,1 +1,0 @@
-"""The registry: which tasks there are, in which versions, of which files."""

@@ -1,0 +1,44 @@
+"""The border between a task and whoever runs it: the VM's host inside a VM, a collector outside.
+
+Rules of this module:
+
+- A task never sees which side it is on; limits and permissions are the host's.
+"""
+
+TYPE_CHECKING = False  # not from typing: its import would double the time that a VM takes to load
+
+try:
+    import _shoal as _side
+except ImportError:
+    from shoal_task import testing as _side  # type: ignore[no-redef]  # the same functions, outside a VM
+
+if TYPE_CHECKING:
+    from collections.abc import Buffer
+
+
+def emit(topic: str, payload: "Buffer") -> None:
+    """Hands a message on when, and only when, the run ends well.
+
+    Args:
+        topic: One that `permissions.emit` in task.toml names.
+        payload: Its bytes.
+
+    Raises:
+        PermissionError: the topic is not permitted.
+        RuntimeError: called while the module loads, when there is no event yet.
+    """
+    _side.emit(topic, payload)
+
+
+def log(text: str) -> None:
+    """Writes a line to the run's log; print does the same."""
+    _side.log(text)
+
+
+def resource_path(path: str) -> str:
+    """Where the bundle's resource `path` lies on this device; for loaders of this package.
+
+    Raises:
+        FileNotFoundError: task.toml names no such resource.
+    """
+    return _side.resource(path)

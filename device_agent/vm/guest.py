@@ -1,0 +1,195 @@
+"""Boots a VM: runs once in each new interpreter, before any code of the task, and is never imported outside one.
+
+Rules of this module:
+
+- It imports what every interpreter has anyway; nothing here reads a file.
+- It returns to the host two functions, `bind` and `teardown`. All that limits a run is in the host, out of the task's
+  reach; what is closed here is closed so that tasks do not harm their neighbours by accident.
+- The file system, the process and the switches of the interpreter are taken away by name; what is left of `posix` is an
+  allow-list.
+"""
+
+# It takes apart what stubs describe as whole, so types cannot help here.
+# mypy: ignore-errors
+import _frozen_importlib
+import _imp
+import _io
+import builtins
+import gc
+import io
+import posix
+import sys
+import time
+
+import _shoal
+
+ModuleType = type(sys)
+SimpleNamespace = type(sys.implementation)
+_POSIX_KEPT = (
+    "DirEntry",
+    "cpu_count",
+    "error",
+    "fsencode",
+    "fspath",
+    "getpid",
+    "get_terminal_size",
+    "stat_result",
+    "statvfs_result",
+    "strerror",
+    "terminal_size",
+    "times_result",
+    "uname_result",
+    "urandom",
+    "_exit",
+)
+_SYS_CLOSED = (
+    "_current_exceptions",
+    "_current_frames",
+    "_debugmallocstats",
+    "activate_stack_trampoline",
+    "addaudithook",
+    "breakpointhook",
+    "monitoring",
+    "setdlopenflags",
+    "setprofile",
+    "setrecursionlimit",
+    "setswitchinterval",
+    "settrace",
+)
+_REFUSED = (
+    "a task cannot import '{}': it may import shoal_task, the modules of its bundle and those of the standard "
+    "library that docs/reference/guest.md lists"
+)
+
+
+class _Finder:
+    """The one entry of sys.meta_path: the bundle's modules and the allow-list, all from memory."""
+
+    @staticmethod
+    def find_spec(name: str, _path: object = None, _target: object = None) -> object:
+        found = _shoal.find(name)
+        if found is None:
+            raise ModuleNotFoundError(_REFUSED.format(name), name=name)
+        kind, package, origin = found
+        return _frozen_importlib.ModuleSpec(
+            name, _LOADERS[kind], origin=origin or f"<{name}>", is_package=package
+        )
+
+
+class _FromMemory:
+    @staticmethod
+    def create_module(_spec: object) -> None:
+        return None
+
+    @staticmethod
+    def exec_module(module: ModuleType) -> None:
+        exec(_shoal.code(module.__name__), module.__dict__)
+
+
+class _Extension:
+    @staticmethod
+    def create_module(spec: object) -> ModuleType:
+        return _imp.create_dynamic(spec)
+
+    @staticmethod
+    def exec_module(module: ModuleType) -> None:
+        _imp.exec_dynamic(module)
+
+
+class _Builtin:
+    @staticmethod
+    def create_module(spec: object) -> ModuleType:
+        return _imp.create_builtin(spec)
+
+    @staticmethod
+    def exec_module(module: ModuleType) -> None:
+        _imp.exec_builtin(module)
+
+
+_LOADERS = {"python": _FromMemory, "extension": _Extension, "builtin": _Builtin}
+
+
+def _closed(*_: object, **__: object) -> object:
+    raise PermissionError(
+        "a task opens no files: load models with shoal_task.model.load, hand results on with "
+        "shoal_task.emit"
+    )
+
+
+def _exit(status: int = 0) -> None:
+    raise SystemExit(status)
+
+
+def _close_files() -> None:
+    for module in (builtins, io, _io):
+        module.open = _closed
+    for name in ("FileIO", "open_code"):
+        setattr(_io, name, _closed)
+        setattr(io, name, _closed)
+    stream = SimpleNamespace(
+        write=_shoal.write,
+        flush=_shoal.ignore,
+        encoding="utf-8",
+        errors="replace",
+        closed=False,
+        isatty=bool,
+    )
+    sys.stdin = sys.__stdin__ = None
+    sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = stream
+
+
+def _close_system() -> None:
+    for name in list(vars(posix)):
+        if not name.startswith("__") and not name.isupper() and name not in _POSIX_KEPT:
+            delattr(posix, name)
+    posix._exit = _exit
+    posix.environ = {}
+    posix._have_functions = []
+    for name in ("stat", "lstat"):  # `os` and `posixpath` name them at import
+        setattr(posix, name, _closed)
+    posix.putenv = posix.unsetenv = posix.getcwd = posix.listdir = posix.scandir = _closed
+
+
+def _close_interpreter() -> None:
+    for name in _SYS_CLOSED:
+        if hasattr(sys, name):
+            delattr(sys, name)
+    sys.unraisablehook = _shoal.ignore
+    sys.path[:] = []
+    sys.path_hooks[:] = []
+    sys.path_importer_cache.clear()
+    sys.meta_path[:] = [_Finder]
+    sys.argv = []
+    sys.orig_argv = []
+    sys.executable = ""
+    setattr(time, "sleep", _shoal.sleep)  # noqa: B010 - the ban on calling it is about its original
+
+
+def bind(entry: str) -> object:
+    """Imports the task and returns what handles one event's bytes."""
+    module_name, _, function_name = entry.partition(":")
+    module = _frozen_importlib._gcd_import(module_name)
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        raise ImportError(f"'{entry}' is no function: name one as module:function in task.toml")
+    decode = _frozen_importlib._gcd_import("shoal_task.event").Event.from_bytes
+
+    def handle(data: bytes) -> None:
+        function(decode(data))
+
+    return handle
+
+
+def teardown() -> None:
+    """Drops what the task holds, so that its finalisers run while they can still be killed."""
+    if "atexit" in sys.modules:
+        sys.modules["atexit"]._clear()
+    for name in [name for name in sys.modules if name not in _KEPT]:
+        del sys.modules[name]
+    gc.collect()
+
+
+_close_files()
+_close_system()
+_close_interpreter()
+_KEPT = frozenset(sys.modules)

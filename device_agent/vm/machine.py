@@ -1,0 +1,186 @@
+"""One VM as asyncio sees it: made, called, closed; and the hub that hears from all of them.
+
+Rules of this module:
+
+- The hub reads the host's channel when its file descriptor is readable and settles futures; it decides nothing.
+- A call that nobody waits for any more is killed, so that it holds no VM.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Callable
+
+from device_agent.vm import _host
+from device_agent.vm.errors import VmClosed, VmCreateFailed, VmNotInstalled
+from device_agent.vm.interface import Emit, RunResult, VmSpec
+
+
+class Hub:
+    """Listens to the host for one event loop."""
+
+    def __init__(self) -> None:
+        if not _host.installed():
+            raise VmNotInstalled("call device_agent.vm.process.install() first in main()")
+        self._loop = asyncio.get_running_loop()
+        self._channel = _host.Channel()
+        self._vms: dict[int, Vm] = {}
+        self._loop.add_reader(self._channel.fileno(), self._hear)
+
+    def create(self, spec: VmSpec, *, load_ms: int, on_ended: "Callable[[Vm], None]") -> "Vm":
+        """Starts to make a VM; await its `ready`.
+
+        Raises:
+            VmCreateFailed: the process drains, or the system gives no thread.
+        """
+        try:
+            handle = self._channel.create(
+                entry=spec.entry,
+                modules=dict(spec.modules),
+                resources=dict(spec.resources),
+                topics=tuple(spec.emit_topics),
+                wall_ms=spec.limits.wall_ms,
+                load_ms=load_ms,
+                memory_bytes=spec.limits.memory_mib * 1024 * 1024,
+                output_bytes=spec.limits.output_bytes,
+                log_lines=spec.limits.log_lines,
+            )
+        except RuntimeError as error:
+            raise VmCreateFailed(f"no VM for {spec.key}: {error}") from None
+        vm = Vm(spec, handle, self._loop, on_ended)
+        self._vms[handle.id] = vm
+        return vm
+
+    def close(self) -> None:
+        """Stops listening; VMs that are left end on their own."""
+        self._loop.remove_reader(self._channel.fileno())
+        for vm in list(self._vms.values()):
+            vm.forget()
+
+    def _hear(self) -> None:
+        for (
+            number,
+            happened,
+            run,
+            outcome,
+            message,
+            emits,
+            logs,
+            wall_us,
+            spent,
+        ) in self._channel.take():
+            vm = self._vms[number]
+            if happened == "ended":
+                del self._vms[number]
+                vm.end()
+                continue
+            result = RunResult(
+                outcome=outcome,
+                emits=tuple([Emit(topic=topic, payload=payload) for topic, payload in emits]),
+                logs=logs,
+                wall_us=wall_us,
+                message=message,
+            )
+            vm.settle(run, result, spent)
+
+
+class Vm:
+    """One VM of one task version.
+
+    Attributes:
+        spec: What it was made from.
+        ready: Done with the outcome of loading the task; run 0.
+        ended: Done when its thread has ended.
+        spent: It takes no more runs; make another.
+    """
+
+    __slots__ = (
+        "_handle",
+        "_loop",
+        "_on_ended",
+        "_runs",
+        "_waiting",
+        "ended",
+        "ready",
+        "spec",
+        "spent",
+    )
+
+    def __init__(
+        self,
+        spec: VmSpec,
+        handle: _host.Vm,
+        loop: asyncio.AbstractEventLoop,
+        on_ended: "Callable[[Vm], None]",
+    ) -> None:
+        self.spec = spec
+        self.spent = False
+        self.ready: asyncio.Future[RunResult] = loop.create_future()
+        self.ended: asyncio.Future[None] = loop.create_future()
+        self._handle = handle
+        self._loop = loop
+        self._on_ended = on_ended
+        self._runs = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[RunResult]] = {0: self.ready}
+
+    @property
+    def used_bytes(self) -> int:
+        """Python memory of this VM now."""
+        return self._handle.used_bytes
+
+    async def call(self, event: bytes) -> RunResult:
+        """Runs one event; cancelling the call kills the run.
+
+        Raises:
+            VmClosed: the VM takes no more runs.
+        """
+        run = next(self._runs)
+        if not self._handle.submit(run, event):
+            raise VmClosed(f"the VM of {self.spec.key} takes no more runs")
+        future: asyncio.Future[RunResult] = self._loop.create_future()
+        self._waiting[run] = future
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self.spent = True
+            self._handle.cancel(run)
+            raise
+
+    def cancel_all(self) -> None:
+        """Kills what loads, runs or waits here; the VM takes no more runs."""
+        self.spent = True
+        for run in list(self._waiting):
+            self._handle.cancel(run)
+
+    def close(self) -> None:
+        """Ends the VM after the runs that it has taken."""
+        self.spent = True
+        self._handle.close()
+
+    def settle(self, run: int, result: RunResult, spent: bool) -> None:
+        """The hub tells what a run came to."""
+        self.spent = self.spent or spent
+        future = self._waiting.pop(run, None)
+        if future is not None and not future.done():
+            future.set_result(result)
+
+    def end(self) -> None:
+        """The hub tells that the thread has ended."""
+        self.spent = True
+        if not self.ended.done():
+            self.ended.set_result(None)
+        self._on_ended(self)
+
+    def forget(self) -> None:
+        """The hub stops listening: nobody will hear of this VM again."""
+        self._handle.close()
+        self.ended.cancel()
+
+
+def raise_if_not_made(key: str, result: RunResult) -> None:
+    """Tells a VM that could not be made from a task that did not load.
+
+    Raises:
+        VmCreateFailed: there is no interpreter at all.
+    """
+    if result.outcome == VmCreateFailed.code:
+        raise VmCreateFailed(f"no VM for {key}: {result.message}")

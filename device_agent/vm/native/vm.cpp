@@ -1,0 +1,349 @@
+#include "vm.h"
+
+#include <pthread.h>
+
+#include <chrono>
+#include <cstring>
+#include <ctime>
+
+#include "guest.h"
+#include "keeper.h"
+
+namespace shoal {
+namespace {
+
+constexpr int64_t kCloseNs = 1'000'000'000;
+constexpr int kTracebackFrames = 3;
+
+thread_local Vm* t_vm __attribute__((tls_model("initial-exec"))) = nullptr;
+
+// What a phase came to, decided on the VM's thread before it gives up `running`.
+struct Verdict {
+  std::string outcome;
+  std::string text;
+};
+
+void begin(Vm& vm, Phase phase, uint64_t run, int64_t wall_ns) {
+  int64_t began = now_ns();
+  {
+    std::lock_guard lock(vm.mutex);
+    vm.phase = phase;
+    vm.run = run;
+    vm.began_ns = began;
+    vm.running = true;
+    vm.answered = false;
+    vm.deadline_ns.store(began + wall_ns);
+    if (vm.cancelled == run && phase != Phase::close) kill_locked(vm, Reason::cancelled);
+  }
+  watch(began + wall_ns);
+}
+
+// Gives up `running` and waits out the lease (rule K2). Returns the reason of a kill, if there was one.
+Reason leave(Vm& vm) {
+  std::unique_lock lock(vm.mutex);
+  vm.running = false;
+  vm.deadline_ns.store(0);
+  if (vm.killers > 0) {
+    lock.unlock();
+    PyThreadState* state = PyEval_SaveThread();
+    lock.lock();
+    vm.changed.wait(lock, [&] { return vm.killers == 0; });
+    lock.unlock();
+    PyEval_RestoreThread(state);
+    lock.lock();
+  }
+  Reason reason = vm.reason;
+  vm.reason = Reason::none;
+  if (vm.account.over.load() && reason == Reason::none) {
+    reason = Reason::memory;  // it ended before the timekeeper looked
+    vm.spent = true;
+  }
+  return reason;
+}
+
+void append_frames(std::string& text, PyObject* traceback) {
+  std::vector<std::string> frames;
+  for (PyObject* at = traceback; at != nullptr && PyTraceBack_Check(at);) {
+    auto* entry = reinterpret_cast<PyTracebackObject*>(at);
+    PyCodeObject* code = PyFrame_GetCode(entry->tb_frame);
+    const char* file = PyUnicode_AsUTF8(code->co_filename);
+    const char* name = PyUnicode_AsUTF8(code->co_qualname);
+    int line = PyFrame_GetLineNumber(entry->tb_frame);
+    PyObject* number = PyObject_GetAttrString(at, "tb_lineno");
+    if (number != nullptr) line = static_cast<int>(PyLong_AsLong(number));
+    Py_XDECREF(number);
+    if (file != nullptr && name != nullptr && std::strcmp(file, kGlueFile) != 0) {
+      frames.push_back(std::string(file) + ":" + std::to_string(line) + " in " + name);
+    }
+    PyErr_Clear();
+    Py_DECREF(code);
+    at = reinterpret_cast<PyObject*>(entry->tb_next);
+  }
+  size_t first = frames.size() > kTracebackFrames ? frames.size() - kTracebackFrames : 0;
+  for (size_t i = first; i < frames.size(); ++i) text += (i == first ? " (" : ", ") + frames[i];
+  if (!frames.empty()) text += ")";
+}
+
+std::string describe(PyObject* exception) {
+  std::string text = Py_TYPE(exception)->tp_name;
+  PyObject* said = PyObject_Str(exception);
+  const char* utf8 = said == nullptr ? nullptr : PyUnicode_AsUTF8(said);
+  if (utf8 != nullptr && *utf8 != '\0') text += std::string(": ") + utf8;
+  PyErr_Clear();
+  Py_XDECREF(said);
+  if (text.size() > kMessageBytes / 2) text = cut_utf8(std::move(text), kMessageBytes / 2);
+  PyObject* traceback = PyException_GetTraceback(exception);
+  append_frames(text, traceback);
+  Py_XDECREF(traceback);
+  return cut_utf8(std::move(text), kMessageBytes);
+}
+
+// Reads what a call came to and drops it, exception and all, while the run can still be killed.
+Verdict judge(Vm& vm, PyObject* result, const char* on_error) {
+  Verdict verdict{"ok", ""};
+  if (result == nullptr) {
+    PyObject* exception = PyErr_GetRaisedException();
+    bool memory = exception != nullptr && PyErr_GivenExceptionMatches(exception, PyExc_MemoryError);
+    verdict.outcome = memory ? "MEMORY_LIMIT" : on_error;
+    if (memory) vm.spent = true;
+    if (exception != nullptr) verdict.text = describe(exception);
+    Py_XDECREF(exception);
+  }
+  Py_XDECREF(result);
+  PyErr_Clear();
+  if (vm.written.past_output) verdict = {"OUTPUT_LIMIT", "the run emitted more than " + std::to_string(vm.spec.output_bytes) + " bytes; emit less or raise output_bytes"};
+  if (vm.written.past_logs) verdict = {"LOG_LIMIT", "the run wrote more than " + std::to_string(vm.spec.log_lines) + " lines; log less or raise log_lines"};
+  return verdict;
+}
+
+std::string killed_text(const Vm& vm, Reason reason) {
+  if (reason == Reason::wall) return "the run took longer than " + std::to_string((vm.phase == Phase::load ? vm.spec.load_ns : vm.spec.wall_ns) / 1'000'000) + " ms and was killed";
+  if (reason == Reason::memory) return "the VM needed more than " + std::to_string(vm.spec.memory_bytes / (1024 * 1024)) + " MiB and was killed";
+  return "the run was cancelled";
+}
+
+void answer(Vm& vm, Happened happened, Verdict verdict, Reason reason) {
+  Message message;
+  if (reason != Reason::none) verdict = {code_of(reason), killed_text(vm, reason)};
+  message.vm = vm.id;
+  message.happened = happened;
+  message.run = vm.run;
+  message.outcome = std::move(verdict.outcome);
+  message.text = std::move(verdict.text);
+  message.logs = std::move(vm.written.logs);
+  if (message.outcome == "ok") message.emits = std::move(vm.written.emits);
+  message.wall_us = (now_ns() - vm.began_ns) / 1000;
+  vm.written = Written{};
+  std::lock_guard lock(vm.mutex);
+  message.spent = vm.spent;
+  if (!vm.answered) vm.channel->post(std::move(message));
+  vm.answered = true;
+}
+
+void run_phase(Vm& vm, Phase phase, uint64_t run, int64_t wall_ns, PyObject* (*act)(Vm&, const std::string&), const std::string& input) {
+  begin(vm, phase, run, wall_ns);
+  PyObject* result = act(vm, input);
+  Verdict verdict = judge(vm, result, phase == Phase::load ? "TASK_INVALID" : "TASK_ERROR");
+  end_line(vm);
+  Reason reason = leave(vm);
+  if (phase == Phase::load && verdict.outcome != "ok") vm.spent = true;
+  if (phase != Phase::close) answer(vm, phase == Phase::load ? Happened::ready : Happened::done, std::move(verdict), reason);
+}
+
+PyObject* act_run(Vm& vm, const std::string& input) {
+  PyObject* data = PyBytes_FromStringAndSize(input.data(), static_cast<Py_ssize_t>(input.size()));
+  if (data == nullptr) return nullptr;
+  PyObject* result = PyObject_CallOneArg(vm.invoke, data);
+  Py_DECREF(data);
+  return result;
+}
+
+PyObject* act_load(Vm& vm, const std::string& entry) {
+  PyObject* bound = PyObject_CallFunction(vm.invoke, "s", entry.c_str());
+  if (bound == nullptr) return nullptr;
+  Py_SETREF(vm.invoke, bound);
+  Py_RETURN_NONE;
+}
+
+PyObject* act_close(Vm& vm, const std::string&) { return PyObject_CallNoArgs(vm.teardown); }
+
+bool next_job(Vm& vm, Job* job) {
+  std::unique_lock lock(vm.mutex);
+  vm.changed.wait(lock, [&] { return vm.closing || vm.spent || !vm.jobs.empty(); });
+  if (vm.spent || vm.jobs.empty()) return false;
+  *job = std::move(vm.jobs.front());
+  vm.jobs.pop_front();
+  return true;
+}
+
+void serve(Vm& vm) {
+  run_phase(vm, Phase::load, 0, vm.spec.load_ns, act_load, vm.spec.entry);
+  Job job;
+  while (next_job(vm, &job)) run_phase(vm, Phase::run, job.run, vm.spec.wall_ns, act_run, job.input);
+}
+
+void answer_unbegun(Vm& vm, uint64_t run) {
+  Message message;
+  message.vm = vm.id;
+  message.run = run;
+  message.outcome = code_of(Reason::cancelled);
+  message.text = "the run was ended before it began";
+  message.spent = true;
+  vm.channel->post(std::move(message));
+}
+
+// What was queued behind a killed run never began: its sender hears so.
+void answer_rest(Vm& vm) {
+  std::deque<Job> rest;
+  {
+    std::lock_guard lock(vm.mutex);
+    vm.closing = true;
+    rest.swap(vm.jobs);
+  }
+  for (const Job& job : rest) answer_unbegun(vm, job.run);
+}
+
+// Ends the interpreter: the guest's own finalisers run while they can still be killed, then no Python line runs any more.
+void end_interpreter(Vm& vm, PyThreadState* state) {
+  run_phase(vm, Phase::close, 0, kCloseNs, act_close, "");
+  vm.account.soft_bytes.store(0);
+  PyThreadState_SetAsyncExc(vm.thread_ident, nullptr);
+  PyEval_SetTrace(kill_trace, nullptr);
+  Py_CLEAR(vm.invoke);
+  Py_CLEAR(vm.teardown);
+  PyErr_Clear();
+  Py_EndInterpreter(state);
+}
+
+void post_failure(Vm& vm, const std::string& why) {
+  Message message;
+  message.vm = vm.id;
+  message.happened = Happened::ready;
+  message.outcome = "VM_CREATE_FAILED";
+  message.text = why;
+  message.spent = true;
+  vm.channel->post(std::move(message));
+}
+
+PyThreadState* make_interpreter(std::string* why) {
+  PyInterpreterConfig config{};
+  config.gil = PyInterpreterConfig_OWN_GIL;
+  config.check_multi_interp_extensions = 1;
+  PyThreadState* state = nullptr;
+  PyStatus status = Py_NewInterpreterFromConfig(&state, &config);
+  if (PyStatus_Exception(status) || state == nullptr) *why = status.err_msg != nullptr ? status.err_msg : "no interpreter";
+  return state;
+}
+
+void live(Vm& vm) {
+  std::string why;
+  PyThreadState* state = make_interpreter(&why);
+  if (state == nullptr) {
+    post_failure(vm, why);
+    return;
+  }
+  vm.interpreter = PyThreadState_GetInterpreter(state);
+  vm.thread_ident = PyThread_get_thread_ident();
+  if (boot_guest(vm, &why)) {
+    vm.trusted = false;
+    vm.account.soft_bytes.store(vm.spec.memory_bytes);
+    serve(vm);
+    answer_rest(vm);
+    end_interpreter(vm, state);
+  } else {
+    post_failure(vm, why);
+    Py_EndInterpreter(state);
+  }
+}
+
+void* thread_main(void* argument) {
+  std::unique_ptr<std::shared_ptr<Vm>> held(static_cast<std::shared_ptr<Vm>*>(argument));
+  std::shared_ptr<Vm> vm = *held;
+  t_vm = vm.get();
+  charge_thread_to(&vm->account, false);
+  live(*vm);
+  charge_thread_to(nullptr, false);
+  t_vm = nullptr;
+  reclaim_arenas(&vm->account);
+  Message message;
+  message.vm = vm->id;
+  message.happened = Happened::ended;
+  message.outcome = "ok";
+  message.spent = true;
+  strike_off(*vm);
+  vm->channel->post(std::move(message));
+  return nullptr;
+}
+
+}  // namespace
+
+int64_t now_ns() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+}
+
+Vm::Vm(uint64_t id_, Spec spec_, std::shared_ptr<Channel> channel_) : id(id_), spec(std::move(spec_)), channel(std::move(channel_)) {}
+
+bool Vm::submit(Job job) {
+  std::lock_guard lock(mutex);
+  if (closing || spent) return false;
+  jobs.push_back(std::move(job));
+  changed.notify_all();
+  return true;
+}
+
+void Vm::close() {
+  std::lock_guard lock(mutex);
+  closing = true;
+  changed.notify_all();
+}
+
+void Vm::cancel(uint64_t which) {
+  std::lock_guard lock(mutex);
+  if (running && run == which && phase != Phase::close) {
+    kill_locked(*this, Reason::cancelled);
+    poke_timekeeper();
+  } else if (std::erase_if(jobs, [&](const Job& job) { return job.run == which; }) > 0) {
+    answer_unbegun(*this, which);
+  } else {
+    cancelled = which;
+  }
+}
+
+Vm* current_vm() { return t_vm; }
+
+bool start(std::shared_ptr<Vm> vm, std::string* why) {
+  if (draining()) {
+    *why = "the process is draining";
+    return false;
+  }
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setstacksize(&attributes, kStackBytes);
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  auto held = std::make_unique<std::shared_ptr<Vm>>(vm);
+  enlist(vm);
+  pthread_t thread;
+  int failed = pthread_create(&thread, &attributes, thread_main, held.get());
+  pthread_attr_destroy(&attributes);
+  if (failed != 0) {
+    strike_off(*vm);
+    *why = std::string("no thread: ") + std::strerror(failed);
+    return false;
+  }
+  held.release();
+  return true;
+}
+
+const char* code_of(Reason reason) {
+  switch (reason) {
+    case Reason::wall: return "WALL_LIMIT";
+    case Reason::memory: return "MEMORY_LIMIT";
+    case Reason::cancelled: return "RUN_CANCELLED";
+    case Reason::none: break;
+  }
+  return "ok";
+}
+
+}  // namespace shoal

@@ -1,0 +1,114 @@
+// One VM: an interpreter with a GIL of its own in a thread of its own, fed by a job queue of its own.
+//
+// - Everything below `mutex` is read and written under it. Nobody waits for a GIL while holding it.
+// - Lease (rule K2): `killers` grows only while `running`; the thread leaves a run only when it is 0 again, and waits
+//   for that with its GIL released. So no foreign thread state exists when the interpreter ends.
+// - A run is answered once: by the thread, or by the timekeeper when the thread is left behind.
+#pragma once
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "account.h"
+#include "channel.h"
+
+namespace shoal {
+
+int64_t now_ns();
+
+struct Spec {
+  std::string entry;
+  std::unordered_map<std::string, std::string> modules;  // marshalled code
+  std::unordered_map<std::string, std::string> resources;
+  std::set<std::string> topics;
+  int64_t wall_ns = 0;
+  int64_t load_ns = 0;
+  int64_t memory_bytes = 0;
+  size_t output_bytes = 0;
+  size_t log_lines = 0;
+};
+
+struct Job {
+  uint64_t run;
+  std::string input;
+};
+
+enum class Reason { none, wall, memory, cancelled };
+enum class Phase { load, run, close };
+
+// What a run wrote; touched by the VM's thread only.
+struct Written {
+  std::vector<std::pair<std::string, std::string>> emits;
+  std::vector<std::string> logs;
+  std::string line;  // printed, not yet ended by a newline
+  size_t emit_bytes = 0;
+  bool past_output = false;
+  bool past_logs = false;
+};
+
+struct Vm : std::enable_shared_from_this<Vm> {
+  Vm(uint64_t id_, Spec spec_, std::shared_ptr<Channel> channel_);
+
+  const uint64_t id;
+  const Spec spec;
+  const std::shared_ptr<Channel> channel;
+  Account account;
+
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::deque<Job> jobs;
+  bool closing = false;
+  bool running = false;
+  bool answered = false;
+  bool quarantined = false;
+  bool spent = false;
+  int killers = 0;
+  Phase phase = Phase::load;
+  uint64_t run = 0;
+  std::optional<uint64_t> cancelled;  // a run that is to be killed as soon as it begins
+  int64_t began_ns = 0;
+  Reason reason = Reason::none;
+  int64_t kill_ns = 0;  // when the kill was asked for
+
+  std::atomic<int64_t> deadline_ns{0};  // 0: nothing to watch; read by the timekeeper without the lock
+
+  // Set by the thread before its first run, constant while `running`.
+  PyInterpreterState* interpreter = nullptr;
+  unsigned long thread_ident = 0;
+  PyObject* killed_type = nullptr;
+  PyObject* limit_type = nullptr;
+  PyObject* invoke = nullptr;  // the glue's bind() until the task is loaded, then what handles one event
+  PyObject* teardown = nullptr;
+  bool trusted = true;  // the audit hook lets the bootstrap through
+  Written written;
+
+  bool submit(Job job);
+  void close();
+  void cancel(uint64_t which);
+};
+
+// The VM that the calling thread is, or nullptr.
+Vm* current_vm();
+
+// Starts the VM's thread; false when the system gives none.
+bool start(std::shared_ptr<Vm> vm, std::string* why);
+
+constexpr size_t kStackBytes = 64 * 1024 * 1024;  // rule K6
+constexpr size_t kLogLineBytes = 4096;
+constexpr size_t kMessageBytes = 600;
+
+const char* code_of(Reason reason);
+
+}  // namespace shoal

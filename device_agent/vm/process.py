@@ -1,0 +1,52 @@
+"""What a process with VMs does at its start and at its end.
+
+Rules of this module:
+
+- `install` comes first in main(), before any other thread: it changes CPython's allocators (rule K4).
+- Python is never finalised with a live VM (rule K5): `drain_and_exit` is how such a process ends. Whoever forgets is
+  caught at exit.
+- While VMs live, fork is refused; subprocess and multiprocessing's spawn are fine.
+"""
+
+import atexit
+import logging
+import os
+import sys
+from typing import NoReturn
+
+from device_agent.vm import _host, stdlib
+from device_agent.vm.settings import DRAIN_MS, EXIT_DRAIN_FAILED, KILL_GRACE_MS
+
+
+def install() -> None:
+    """Makes this process able to hold VMs; calling it again does nothing."""
+    if _host.installed():
+        return
+    _host.install(KILL_GRACE_MS)
+    stdlib.preload()
+    _host.freeze(stdlib.frozen_rows())
+    rows = [(row.name, row.kind, row.package, row.body) for row in stdlib.table()]
+    _host.set_modules(rows, stdlib.glue_code())
+    atexit.register(_end_vms)
+
+
+def drain_and_exit(status: int, *, timeout_ms: int = DRAIN_MS) -> NoReturn:
+    """Kills and ends every VM within `timeout_ms`, flushes, and leaves without finalising Python."""
+    _host.drain(timeout_ms)
+    _leave(status)
+
+
+def _end_vms() -> None:
+    """At exit: the interpreter may be finalised only when no VM is left."""
+    if _host.drain(DRAIN_MS) == 0:
+        return
+    sys.stderr.write("shoal: a VM would not end; leaving without finalising Python\n")
+    _leave(EXIT_DRAIN_FAILED)
+
+
+def _leave(status: int) -> NoReturn:
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    os._exit(status)

@@ -1,0 +1,126 @@
+"""What a task may import from the standard library, and where each module comes from.
+
+Rules of this module:
+
+- An allow-list, by name. A C module is on it only after churn on two threads with and without the main interpreter
+  having imported it (rule K1); datetime and zoneinfo abort a process without that import, so `preload` is no option.
+- Python modules are handed over as code from memory; C modules by a fixed map from name to file, or as built-in where
+  this CPython has them built in. A guest has no search path.
+"""
+
+import importlib
+import importlib.machinery
+import importlib.util
+import marshal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+PYTHON_MODULES = (
+    "abc", "ast", "base64", "bisect", "calendar", "codecs", "collections", "collections.abc",
+    "_collections_abc", "_colorize", "colorsys", "_compat_pickle", "contextlib", "contextvars", "copy",
+    "copyreg", "csv", "dataclasses", "datetime", "decimal", "difflib", "dis", "enum", "fractions",
+    "functools", "__future__", "genericpath", "graphlib", "hashlib", "heapq", "hmac", "html",
+    "html.entities", "importlib", "importlib._abc", "importlib.machinery", "inspect", "io", "json",
+    "json.decoder", "json.encoder", "json.scanner", "keyword", "linecache", "locale", "numbers", "opcode",
+    "_opcode_metadata", "operator", "os", "posixpath", "pprint", "_py_abc", "_pydatetime", "_pydecimal",
+    "quopri", "random", "re", "re._casefix", "re._compiler", "re._constants", "re._parser", "reprlib",
+    "secrets", "stat", "statistics", "string", "struct", "textwrap", "token", "tokenize", "traceback",
+    "types", "typing", "warnings", "weakref", "_weakrefset",
+)  # fmt: skip
+C_MODULES = (
+    "_bisect", "_blake2", "_contextvars", "_csv", "_datetime", "_decimal", "_heapq", "_json", "_md5", "_opcode",
+    "_random", "_sha1", "_sha2", "_sha3", "_statistics", "_struct", "array", "binascii", "cmath", "math",
+    "unicodedata", "zlib",
+)  # fmt: skip
+BUILTIN_MODULES = (
+    "_abc", "_ast", "_codecs", "_collections", "_functools", "_io", "_locale", "_operator", "_sre", "_stat",
+    "_string", "_symtable", "_thread", "_tokenize", "_typing", "_warnings", "_weakref", "atexit",
+    "builtins", "errno", "gc", "itertools", "marshal", "posix", "sys", "time",
+)  # fmt: skip
+# Closed to tasks though the table could hold them: they are loaded before the task and stay as the boot left them.
+_BOOT_ONLY = frozenset({"posix", "gc", "_io", "sys", "builtins", "time", "marshal"})
+GUEST_API = (
+    "shoal_task", "shoal_task.border", "shoal_task.event", "shoal_task.model", "shoal_task.tensor",
+)  # fmt: skip
+ENGINE_CORE = "device_agent.engine._core"
+_ENCODINGS = (
+    "encodings", "encodings.aliases", "encodings.ascii", "encodings.latin_1", "encodings.utf_8",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableRow:
+    """One module that a guest may import: `body` is marshalled code, or the path of an extension."""
+
+    name: str
+    kind: str
+    package: bool
+    body: bytes
+
+
+def preload() -> None:
+    """Imports every C module of the list, and datetime, into the main interpreter (rule K1)."""
+    for name in ("datetime", *C_MODULES, ENGINE_CORE):
+        importlib.import_module(name)
+
+
+def table() -> list[TableRow]:
+    """All that a guest may import."""
+    rows = [_python_row(name) for name in (*PYTHON_MODULES, *_ENCODINGS, *GUEST_API)]
+    rows += [
+        _c_row(name)
+        for name in (*C_MODULES, *BUILTIN_MODULES, ENGINE_CORE)
+        if name not in _BOOT_ONLY
+    ]
+    rows += [_empty_package(name) for name in ("device_agent", "device_agent.engine")]
+    return rows
+
+
+def frozen_rows() -> list[tuple[str, bytes, bool]]:
+    """What CPython itself imports while it makes an interpreter."""
+    rows = [_python_row(name) for name in _ENCODINGS]
+    return [(row.name, row.body, row.package) for row in rows]
+
+
+def glue_code() -> bytes:
+    """The marshalled code that boots a guest."""
+    spec = importlib.util.find_spec("device_agent.vm.guest")
+    assert spec is not None
+    assert spec.origin is not None
+    source = Path(spec.origin).read_bytes()
+    return marshal.dumps(compile(source, "<shoal>", "exec", dont_inherit=True))
+
+
+def _find(name: str) -> importlib.machinery.ModuleSpec | None:
+    """The module's spec by its file where there is one: a module in sys.modules may be another in disguise."""
+    parent, _, _ = name.rpartition(".")
+    path = importlib.import_module(parent).__path__ if parent else None
+    return importlib.machinery.PathFinder.find_spec(name, path) or importlib.util.find_spec(name)
+
+
+def _python_row(name: str) -> TableRow:
+    spec = _find(name)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"this CPython lacks '{name}', which tasks may import", name=name)
+    code = spec.loader.get_code(name)  # type: ignore[attr-defined]  # every loader of a Python module has it
+    if code is None:
+        raise ImportError(f"'{name}' has no Python code in this CPython", name=name)
+    package = spec.submodule_search_locations is not None
+    code = code.replace(co_filename=f"<{name}>")
+    return TableRow(name=name, kind="python", package=package, body=marshal.dumps(code))
+
+
+def _c_row(name: str) -> TableRow:
+    if name in sys.builtin_module_names:
+        return TableRow(name=name, kind="builtin", package=False, body=b"")
+    spec = importlib.util.find_spec(name)
+    suffixes = tuple(importlib.machinery.EXTENSION_SUFFIXES)
+    if spec is None or spec.origin is None or not spec.origin.endswith(suffixes):
+        raise ImportError(f"this CPython lacks '{name}', which tasks may import", name=name)
+    return TableRow(name=name, kind="extension", package=False, body=spec.origin.encode())
+
+
+def _empty_package(name: str) -> TableRow:
+    code = compile("", f"<{name}>", "exec", dont_inherit=True)
+    return TableRow(name=name, kind="python", package=True, body=marshal.dumps(code))

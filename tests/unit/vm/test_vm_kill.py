@@ -1,0 +1,193 @@
+"""Runs that do not end by themselves: killed in time, their VM replaced, neighbours untouched."""
+
+import asyncio
+
+import pytest
+
+from device_agent.vm import _host
+from device_agent.vm.interface import RunResult, VmLimits
+from device_agent.vm.pool import InterpreterPool
+from device_agent.vm.settings import VmSettings
+from tests.helpers.tasks_in_vm import make_event, make_spec
+
+LIMITS = VmLimits(wall_ms=60)
+GOOD = "from shoal_task import emit\ndef on_event(event): emit('out', event.payload)"
+
+HOSTILE = {
+    "loop": """
+        def on_event(event):
+            if event.payload: return
+            while True: pass
+    """,
+    "catch_all": """
+        def on_event(event):
+            if event.payload: return
+            while True:
+                try:
+                    while True: pass
+                except BaseException: continue
+    """,
+    "nested_handlers": """
+        def on_event(event):
+            if event.payload: return
+            def deep(n):
+                try:
+                    try:
+                        if n: deep(n - 1)
+                        while True: sum(range(50))
+                    except BaseException: deep(n)
+                    finally: deep(n)
+                except BaseException:
+                    deep(n)
+            deep(3)
+    """,
+    "generator": """
+        def forever():
+            while True:
+                try: yield 1
+                except GeneratorExit: pass
+                finally: pass
+        def on_event(event):
+            if event.payload: return
+            for _ in forever(): pass
+    """,
+    "sleep": """
+        import time
+        def on_event(event):
+            if event.payload: return
+            while True:
+                try: time.sleep(1000)
+                except BaseException: pass
+    """,
+    "recursion": """
+        def deep():
+            try: deep()
+            except RecursionError: pass
+            deep()
+        def on_event(event):
+            if event.payload: return
+            while True:
+                try: deep()
+                except RecursionError: pass
+    """,
+    "finaliser": """
+        class Stuck:
+            def __del__(self):
+                while True:
+                    try:
+                        while True: pass
+                    except BaseException: pass
+        def on_event(event):
+            if event.payload: return
+            Stuck()
+    """,
+    "str_of_the_exception": """
+        class Stuck(Exception):
+            def __str__(self):
+                while True: pass
+        def on_event(event):
+            if event.payload: return
+            raise Stuck
+    """,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_python_code_ends_after_its_limit_and_the_vm_is_replaced(
+    pool: InterpreterPool, name: str
+) -> None:
+    spec = make_spec(HOSTILE[name], limits=LIMITS)
+    result = await pool.run(spec, make_event())
+    assert result.outcome == "WALL_LIMIT", result
+    assert "60 ms" in result.message
+    assert result.wall_us >= 60_000
+    assert pool.stats().vms == 0
+    assert (await pool.run(spec, make_event(b"good"))).outcome == "ok"
+    assert pool.stats().quarantined == 0
+
+
+async def test_a_loop_at_import_is_killed_at_the_load_limit() -> None:
+    source = "import time\ndef on_event(event): pass\ntime.sleep(1000)"
+    impatient = InterpreterPool(VmSettings(load_ms=80))
+    result = await impatient.run(make_spec(source), make_event())
+    assert (result.outcome, "80 ms" in result.message) == ("WALL_LIMIT", True)
+    await impatient.close()
+
+
+async def test_a_neighbour_runs_on_while_another_is_killed(pool: InterpreterPool) -> None:
+    good = make_spec(GOOD)
+    bad = make_spec(HOSTILE["catch_all"], limits=LIMITS)
+    await pool.run(good, make_event(b"warm"))
+    killed = asyncio.create_task(pool.run(bad, make_event()))
+    results: list[RunResult] = []
+    while not killed.done():
+        results.append(await pool.run(good, make_event(b"x")))
+    assert (await killed).outcome == "WALL_LIMIT"
+    assert len(results) > 10
+    assert {result.outcome for result in results} == {"ok"}
+
+
+async def test_a_call_nobody_waits_for_is_killed(pool: InterpreterPool) -> None:
+    spec = make_spec(HOSTILE["sleep"], limits=VmLimits(wall_ms=100_000))
+    assert (await pool.run(spec, make_event(b"good"))).outcome == "ok"
+    (vm,) = pool._alive
+    run = asyncio.create_task(pool.run(spec, make_event()))
+    await asyncio.sleep(0)  # submitted; begun or not, it must end
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    await asyncio.wait_for(vm.ended, 5)
+    assert (await pool.run(spec, make_event(b"good"))).outcome == "ok"
+
+
+async def test_a_c_call_that_cannot_be_interrupted_is_quarantined(pool: InterpreterPool) -> None:
+    stuck = make_spec(
+        """
+        import re
+        def on_event(event):
+            if event.payload: return
+            re.match("(a+)+$", "a" * 24 + "b")
+        """,
+        limits=LIMITS,
+    )
+    quick = make_spec(HOSTILE["loop"], limits=LIMITS)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    results = await asyncio.gather(pool.run(stuck, make_event()), pool.run(quick, make_event()))
+    took_s = loop.time() - began
+    assert [result.outcome for result in results] == ["WALL_LIMIT", "WALL_LIMIT"]
+    assert "quarantined" in results[0].message
+    assert "quarantined" not in results[1].message
+    assert took_s < 2
+    assert pool.stats().quarantined == 1
+    assert (await pool.run(stuck, make_event(b"good"))).outcome == "ok"
+
+
+async def test_memory_limit_ends_a_greedy_run_and_spares_the_process(
+    pool: InterpreterPool,
+) -> None:
+    limits = VmLimits(wall_ms=5_000, memory_mib=32)
+    small = make_spec(
+        """
+        def on_event(event):
+            held = []
+            while True:
+                try: held.append(bytes(100))
+                except BaseException: pass
+        """,
+        limits=limits,
+    )
+    big = make_spec("def on_event(event):\n    bytearray(40_000_000)", limits=limits)
+    for spec in (small, big):
+        result = await pool.run(spec, make_event())
+        assert result.outcome == "MEMORY_LIMIT", result
+        assert pool.stats().vms == 0
+
+
+async def test_memory_of_ended_vms_is_given_back(pool: InterpreterPool) -> None:
+    spec = make_spec("held = [bytes(1000) for _ in range(10_000)]\ndef on_event(event): pass")
+    assert (await pool.run(spec, make_event())).outcome == "ok"
+    (vm,) = pool._alive
+    assert vm.used_bytes > 10_000_000
+    await pool.retire(spec.key)
+    assert _host.counters()["arena_bytes"] < 10_000_000

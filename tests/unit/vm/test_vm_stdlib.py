@@ -1,0 +1,64 @@
+"""The allow-list holds what it names, and the guest is closed otherwise."""
+
+import pytest
+
+from device_agent.vm import stdlib
+from device_agent.vm.interface import VmLimits
+from device_agent.vm.pool import InterpreterPool
+from tests.helpers.tasks_in_vm import make_event, make_spec
+
+_EVERYTHING = (
+    *stdlib.PYTHON_MODULES,
+    *stdlib.C_MODULES,
+    *stdlib.BUILTIN_MODULES,
+    *stdlib.GUEST_API,
+)
+
+
+async def test_every_module_of_the_allow_list_imports_in_a_guest(pool: InterpreterPool) -> None:
+    source = f"""
+        from shoal_task import log
+        def on_event(event):
+            import importlib
+            for name in {_EVERYTHING!r}:
+                try: importlib.import_module(name)
+                except Exception as error: log(f"{{name}}: {{error!r}}")
+    """
+    limits = VmLimits(wall_ms=20_000)
+    result = await pool.run(make_spec(source, limits=limits), make_event())
+    assert (result.message, result.logs) == ("", ())
+
+
+async def test_the_usual_modules_compute(pool: InterpreterPool) -> None:
+    source = """
+        import dataclasses, datetime, decimal, hashlib, json, math, random, re, statistics, collections
+        from shoal_task import log
+        @dataclasses.dataclass(frozen=True)
+        class Point:
+            x: int
+        def on_event(event):
+            log(json.dumps([Point(1).x, math.sqrt(4.0), str(decimal.Decimal(1) / 8)]))
+            log(str(datetime.date(2026, 11, 23) + datetime.timedelta(days=8)))
+            log(hashlib.sha256(b"").hexdigest()[:8] + re.sub("a+", "b", "aaac"))
+            log(str(random.Random(1).randrange(10)) + str(statistics.median([1, 5, 9])))
+            log(str(collections.Counter("aab").most_common(1)))
+    """
+    result = await pool.run(make_spec(source), make_event())
+    assert result.message == ""
+    assert result.logs == ('[1, 2.0, "0.125"]', "2026-12-01", "e3b0c442bc", "25", "[('a', 2)]")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["socket", "subprocess", "ctypes", "threading", "signal", "numpy", "sqlite3", "multiprocessing",
+     "_posixsubprocess", "faulthandler", "device_agent.vm", "importlib.util", "tracemalloc", "site"],
+)  # fmt: skip
+async def test_other_imports_are_refused_with_the_permitted_way(
+    pool: InterpreterPool, name: str
+) -> None:
+    result = await pool.run(
+        make_spec(f"def on_event(event):\n    import {name}", key="imports"), make_event()
+    )
+    assert result.outcome == "TASK_ERROR"
+    assert "it may import shoal_task, the modules of its bundle" in result.message
+    await pool.retire("imports")
