@@ -14,7 +14,8 @@ from cloud.rollout.errors import ReleaseLogDamaged
 from cloud.rollout.machine import (
     Commanded,
     Counted,
-    Event,
+    Created,
+    LogEntry,
     MachineState,
     Restored,
     Superseded,
@@ -22,6 +23,7 @@ from cloud.rollout.machine import (
 )
 
 FORM = 1
+_ENTRY = Created | Commanded | Counted | TimePassed | Superseded | Restored
 
 type JsonObject = dict[str, Any]  # what a JSON column takes and gives
 
@@ -44,12 +46,12 @@ def state_from_json(value: JsonObject) -> MachineState:
         raise ReleaseLogDamaged(f"a stored release state is damaged: {error}") from error
 
 
-def event_to_json(event: Event) -> JsonObject:
+def event_to_json(event: LogEntry) -> JsonObject:
     """The event for the log."""
     return {"form": FORM, "event": msgspec.to_builtins(event)}
 
 
-def event_from_json(value: JsonObject) -> Event:
+def event_from_json(value: JsonObject) -> LogEntry:
     """The event from the log.
 
     Raises:
@@ -57,9 +59,10 @@ def event_from_json(value: JsonObject) -> Event:
     """
     body = _body(value, "event")
     try:
-        return msgspec.convert(body, Commanded | Counted | TimePassed | Superseded | Restored)
+        entry: LogEntry = msgspec.convert(body, _ENTRY)
     except msgspec.ValidationError as error:
         raise ReleaseLogDamaged(f"a stored release event is damaged: {error}") from error
+    return entry
 
 
 def _body(value: JsonObject, name: str) -> object:

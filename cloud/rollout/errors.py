@@ -6,6 +6,7 @@ ShoalError
 ├── VersionNotPublished     the caller's: the task version cannot be released, or returned to
 ├── CommandNotAllowed       the caller's: the release's state does not allow the command
 ├── RevisionConflict        the caller's: somebody was quicker
+├── KillTargetUnknown       the caller's: no such task to stop
 └── ReleaseLogDamaged       ours: stored state and event log do not agree, or cannot be read
 """
 
@@ -47,6 +48,13 @@ class RevisionConflict(ShoalError):
 
     code: ClassVar[str] = "REVISION_CONFLICT"
     status: ClassVar[str] = "ABORTED"
+
+
+class KillTargetUnknown(ShoalError):
+    """The kill switch was to be set for a task that the namespace does not have."""
+
+    code: ClassVar[str] = "KILL_TARGET_UNKNOWN"
+    status: ClassVar[str] = "NOT_FOUND"
 
 
 class ReleaseLogDamaged(ShoalError):

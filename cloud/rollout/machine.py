@@ -16,6 +16,7 @@ Health has its place here and is not guessed at: a later `Judged(cohort, verdict
 """
 
 import enum
+from collections.abc import Sequence
 
 import msgspec
 
@@ -129,6 +130,13 @@ class MachineState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         return sum(self.counts[: self.stage_index + 1], start=Counts())
 
 
+class Created(msgspec.Struct, frozen=True, kw_only=True, tag="created"):
+    """The first entry of every log: what the machine begins with."""
+
+    stages: tuple[Stage, ...]
+    rollback_version: int = 0
+
+
 class Commanded(msgspec.Struct, frozen=True, kw_only=True, tag="command"):
     """An operator's command.
 
@@ -164,6 +172,7 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True, tag="restored"):
 
 
 type Event = Commanded | Counted | TimePassed | Superseded | Restored
+type LogEntry = Created | Event
 
 
 class PublishReleaseSet(msgspec.Struct, frozen=True, kw_only=True, tag="publish"):
@@ -226,11 +235,28 @@ def promotion_due(state: MachineState) -> bool:
     )
 
 
-def replay(state: MachineState, log: list[tuple[int, Event]]) -> MachineState:
-    """The state after a log of (time, event)."""
-    for now_ms, event in log:
-        state, _ = step(state, now_ms, event)
-    return state
+def replay(log: Sequence[tuple[int, LogEntry]]) -> MachineState:
+    """The state after a log of (time, entry).
+
+    Raises:
+        ReleaseLogDamaged: It does not begin with its creation, or holds what cannot have happened.
+    """
+    return history(log)[-1]
+
+
+def history(log: Sequence[tuple[int, LogEntry]]) -> list[MachineState]:
+    """The state after each entry of a log; raises as `replay` does."""
+    states: list[MachineState] = []
+    for now_ms, entry in log:
+        if isinstance(entry, Created):
+            states.append(initial(entry.stages, entry.rollback_version))
+        elif states:
+            states.append(step(states[-1], now_ms, entry)[0])
+        else:
+            break
+    if not states:
+        raise ReleaseLogDamaged("a release's log does not begin with its creation; restore it")
+    return states
 
 
 def _command(state: MachineState, now_ms: int, event: Commanded) -> Step:
@@ -257,7 +283,7 @@ def _command(state: MachineState, now_ms: int, event: Commanded) -> Step:
     # A draft that is dropped was never in the release set.
     published = state.phase is not ReleaseState.DRAFT or new.phase is ReleaseState.RUNNING
     effects = (PublishReleaseSet(),) if published else ()
-    return new, (*effects, audit, Notify(message=_sentence(new)))
+    return new, (*effects, audit, Notify(message=sentence(new)))
 
 
 def _roll_back(state: MachineState, rollback_version: int | None) -> MachineState:
@@ -283,7 +309,7 @@ def _go_on(state: MachineState, now_ms: int) -> Step:
     while promotion_due(state):
         state = _next_stage(state, now_ms)
         audit = Audit(action="release.promoted", detail=_detail(state, "share installed"))
-        effects += [PublishReleaseSet(), audit, Notify(message=_sentence(state))]
+        effects += [PublishReleaseSet(), audit, Notify(message=sentence(state))]
     return state, tuple(effects)
 
 
@@ -322,7 +348,7 @@ def _restore(state: MachineState) -> Step:
         phase_before=ReleaseState.DRAFT,
     )
     audit = Audit(action="release.restored", detail={"from": state.superseded_by})
-    return new, (PublishReleaseSet(), audit, Notify(message=_sentence(new)))
+    return new, (PublishReleaseSet(), audit, Notify(message=sentence(new)))
 
 
 def _detail(state: MachineState, reason: str) -> dict[str, str | int]:
@@ -337,7 +363,8 @@ def _detail(state: MachineState, reason: str) -> dict[str, str | int]:
     return detail
 
 
-def _sentence(state: MachineState) -> str:
+def sentence(state: MachineState) -> str:
+    """Where the release stands, for people."""
     if state.phase is ReleaseState.RUNNING:
         number, total = state.stage_index + 1, len(state.stages)
         return f"running: stage {number} of {total}, {state.share_ppm / 10_000:g} % of its fleet"

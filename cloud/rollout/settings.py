@@ -15,8 +15,11 @@ class RolloutSettings:
         census_rows: Devices that one statement of a count reads.
         census_age_ms_max: A count of the fleet younger than this is given out again.
         census_rest_factor: After a count that took t, the next starts no sooner than t times this.
+        census_kept_max: Counts remembered before old ones are dropped.
         curve_points_max: Points of a coverage curve; a longer one is thinned.
         watch_poll_ms: How often a watcher looks when nothing woke it, for changes made by another process.
+        watch_rest_ms: A watcher is not woken more often than this.
+        watch_releases: Newest releases that a namespace's watcher follows, beside those that are active.
         tick_ms: How often running releases are looked at for automatic promotion.
     """
 
@@ -27,6 +30,9 @@ class RolloutSettings:
     census_rows: int = 5_000
     census_age_ms_max: int = 250
     census_rest_factor: int = 20
+    census_kept_max: int = 4_096
     curve_points_max: int = 500
     watch_poll_ms: int = 1_000
+    watch_rest_ms: int = 100
+    watch_releases: int = 50
     tick_ms: int = 500

@@ -13,8 +13,10 @@ from cloud.rollout.machine import (
     Commanded,
     Counted,
     Counts,
+    Created,
     Effect,
     Event,
+    LogEntry,
     MachineState,
     Notify,
     PublishReleaseSet,
@@ -37,7 +39,10 @@ def draft(stages: tuple[Stage, ...] = TWO, rollback_version: int = 1) -> Machine
 
 
 def after(*events: Event, state: MachineState | None = None) -> MachineState:
-    return replay(state or draft(), [(1_000 + n, event) for n, event in enumerate(events)])
+    state = state or draft()
+    for n, event in enumerate(events):
+        state, _ = step(state, 1_000 + n, event)
+    return state
 
 
 def command(name: str, **extra: int) -> Commanded:
@@ -176,9 +181,17 @@ def test_counts_that_cannot_be_are_named_as_damage() -> None:
         step(state, 1, counted((0, 0, 0, 0)))
 
 
+def test_a_log_begins_with_its_creation() -> None:
+    assert replay([(1, Created(stages=TWO, rollback_version=1))]) == draft()
+    for log in ([], [(1, command("start"))]):
+        with pytest.raises(ReleaseLogDamaged, match="creation"):
+            replay(log)
+
+
 @pytest.mark.parametrize(
     "event",
     [
+        Created(stages=TWO, rollback_version=1),
         command("roll_back", rollback_version=3),
         command("start"),
         counted((1, 1, 1, 0), (2, 0, 0, 0)),
@@ -187,7 +200,7 @@ def test_counts_that_cannot_be_are_named_as_damage() -> None:
         Restored(),
     ],
 )
-def test_events_round_trip_through_json(event: Event) -> None:
+def test_events_round_trip_through_json(event: LogEntry) -> None:
     assert codec.event_from_json(json.loads(json.dumps(codec.event_to_json(event)))) == event
 
 
