@@ -4,13 +4,14 @@ Rules of this module:
 
 - The caller has dropped duplicates (device, boot, sequence) and hands acknowledgements over in order, inside the
   transaction in which it moves its high-water mark: row and mark commit together.
-- A row only moves along TRANSITIONS: an "notified" that comes late never undoes an "installed".
+- A row only moves along TRANSITIONS: a "notified" that comes late never undoes an "installed".
 - Times are the cloud's: when it learned of it. A device's clock may be wrong, and what we claim must hold.
 - What names no release of the namespace is dropped: a device may say what it likes.
 """
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -35,21 +36,28 @@ _KEYS_A_READ = 400
 type Key = tuple[str, str]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceOutcome:
-    """One acknowledgement.
+class Acknowledged(Protocol):
+    """One acknowledgement, as the gateway hands it over."""
 
-    Attributes:
-        release_id: The release that the instruction named.
-        version: The version that the device holds or refused.
-        outcome: notified | installed | failed | removed | rolled_back | deferred.
-        error_code: From the error catalogue; empty on success.
-    """
+    @property
+    def release_id(self) -> str:
+        """The release that the instruction named; empty when none did."""
+        ...
 
-    release_id: str
-    version: int
-    outcome: str
-    error_code: str = ""
+    @property
+    def version(self) -> int:
+        """The version that the device holds or refused."""
+        ...
+
+    @property
+    def outcome(self) -> str:
+        """One of TRANSITIONS; others are dropped."""
+        ...
+
+    @property
+    def error_code(self) -> str:
+        """From the error catalogue; empty on success."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +89,7 @@ def fold(row: DeviceRow | None, outcome: str, error_code: str, now_ms: int) -> D
 async def record_outcomes(
     connection: AsyncConnection,
     namespace: str,
-    batch: Iterable[tuple[str, Sequence[DeviceOutcome]]],
+    batch: Iterable[tuple[str, Sequence[Acknowledged]]],
     now_ms: int,
 ) -> int:
     """Folds a batch of (device id, acknowledgements) into the rows; gives how many rows changed."""
@@ -101,7 +109,7 @@ async def record_outcomes(
     return len(changed)
 
 
-def _meaning(ack: DeviceOutcome, released: int) -> str:
+def _meaning(ack: Acknowledged, released: int) -> str:
     """A device that was rolled back *to* this release's version holds it now."""
     if ack.outcome == "rolled_back" and ack.version == released:
         return "installed"

@@ -32,7 +32,7 @@ from cloud.rollout.machine import (
     ReleaseState,
     TimePassed,
 )
-from cloud.rollout.outcomes import DeviceOutcome, record_outcomes
+from cloud.rollout.outcomes import Acknowledged, record_outcomes
 from cloud.rollout.reader import ReleaseReader
 from cloud.rollout.release import Release, ReleaseDraft, check_draft
 from cloud.rollout.rows import StoredRelease
@@ -178,21 +178,22 @@ class ReleaseService(ReleaseReader):
         connection: AsyncConnection,
         namespace: str,
         device: str,
-        acks: Sequence[DeviceOutcome],
-    ) -> int:
-        """Folds one device's acknowledgements, in order, in the caller's transaction; gives rows changed."""
-        return await self.record_batch(connection, namespace, [(device, acks)])
+        acks: Sequence[Acknowledged],
+        now_ms: int,
+    ) -> None:
+        """Folds one device's acknowledgements, in order, in the caller's transaction."""
+        await self.record_batch(connection, namespace, [(device, acks)], now_ms)
 
     async def record_batch(
         self,
         connection: AsyncConnection,
         namespace: str,
-        batch: Iterable[tuple[str, Sequence[DeviceOutcome]]],
-    ) -> int:
+        batch: Iterable[tuple[str, Sequence[Acknowledged]]],
+        now_ms: int,
+    ) -> None:
         """The same for many devices; call `wake` after the commit."""
-        changed = await record_outcomes(connection, namespace, batch, self._clock.wall_ms())
+        await record_outcomes(connection, namespace, batch, now_ms)
         failpoint("rollout.outcomes.written")
-        return changed
 
     # --- what happens by itself ---------------------------------------------------------------------------------
 
