@@ -53,6 +53,7 @@ class TufRepository:
         self._settings = settings
         self._lock = asyncio.Lock()
         self._root: Root | None = None
+        self._root_bytes = b""
         self._snapshot: Snapshot | None = None
         self._timestamp: Timestamp | None = None
         self._timestamp_bytes = b""
@@ -95,12 +96,15 @@ class TufRepository:
         match = _DIRECTOR_PATH.fullmatch(path)
         return await self._objects.get(f"{_CONTENT}/{match[1]}") if match else None
 
-    async def root(self) -> bytes:
-        """The first root: what a device starts to trust at enrolment."""
-        data = await self._objects.get("1.root.json")
-        if data is None:
-            raise RepositoryEmpty("the TUF repository is empty; load the first metadata")
-        return data
+    def root(self) -> bytes:
+        """The newest root: what a device starts to trust at enrolment, and what the next root follows.
+
+        Raises:
+            RepositoryEmpty: nothing is loaded.
+        """
+        if not self._root_bytes:
+            raise RepositoryEmpty("the TUF repository is not loaded; load it before it is used")
+        return self._root_bytes
 
     def role(self, name: str) -> bytes | None:
         """Published metadata of a targets role; None when there is none."""
@@ -184,7 +188,7 @@ class TufRepository:
             check_top_role(new, self._roles | roles)
             await self._objects.put(f"{new.version}.root.json", data)
             failpoint("keys.root.written")
-            self._root = new
+            self._root, self._root_bytes = new, data
             await self._commit({name: roles[name] for name in accepted}, now_ms)
 
     async def refresh_online(self, now_ms: int) -> bool:
@@ -336,10 +340,10 @@ class TufRepository:
         await self._reload_root()
 
     async def _reload_root(self) -> None:
-        number, data = 1, await self.root()
+        number, data = 1, await self._read("1.root.json")
         while (newer := await self._objects.get(f"{number + 1}.root.json")) is not None:
             number, data = number + 1, newer
-        self._root = Metadata[Root].from_bytes(data).signed
+        self._root, self._root_bytes = Metadata[Root].from_bytes(data).signed, data
 
     async def _read(self, name: str) -> bytes:
         data = await self._objects.get(name)

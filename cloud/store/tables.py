@@ -20,7 +20,8 @@ metadata = sa.MetaData(
 )
 
 Json = sa.JSON
-# SQLite gives a rowid alias only to INTEGER primary keys.
+# SQLite gives a rowid alias only to INTEGER primary keys. Tables with one also say sqlite_autoincrement: SQLite would
+# give the id of a deleted newest row again, and who has read "up to id 7" would never see the new 7.
 RowId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 # --- namespaces and the order of change -------------------------------------------------------------------------
@@ -239,6 +240,7 @@ notices = sa.Table(
     sa.Column("code", sa.String(64), nullable=False),
     sa.Column("message", sa.String(512), nullable=False),
     sa.Index(None, "namespace", "device_id"),
+    sqlite_autoincrement=True,
 )
 
 # --- the embedded bus -------------------------------------------------------------------------------------------
@@ -253,6 +255,7 @@ bus_log = sa.Table(
     sa.Column("payload", sa.LargeBinary, nullable=False),
     sa.Column("at_ms", sa.BigInteger, nullable=False),
     sa.Index(None, "topic", "id"),
+    sqlite_autoincrement=True,
 )
 
 # Records handed to a consumer of a group and not yet acknowledged.
@@ -274,6 +277,16 @@ bus_pending = sa.Table(
     sa.Column("consumer", sa.String(64), nullable=False),
     sa.Column("delivered_at_ms", sa.BigInteger, nullable=False),
     sa.Column("deliveries", sa.Integer, nullable=False),
+)
+
+# Keys of bus records whose results a consumer group has committed; forgotten after a time.
+consumed_records = sa.Table(
+    "consumed_records",
+    metadata,
+    sa.Column("topic", sa.String(256), primary_key=True),
+    sa.Column("consumer_group", sa.String(64), primary_key=True),
+    sa.Column("key", sa.String(128), primary_key=True),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
 )
 
 # --- operators --------------------------------------------------------------------------------------------------
@@ -318,4 +331,5 @@ audit_log = sa.Table(
     sa.Column("detail", Json, nullable=False),
     sa.Column("row_hash", sa.String(64), nullable=False),
     sa.Index(None, "namespace", "id"),
+    sqlite_autoincrement=True,
 )

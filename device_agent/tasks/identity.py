@@ -2,19 +2,12 @@
 
 Rules of this module:
 
-- The private key is made on the device, has mode 0600 and never leaves; it is written before anything is sent, so that
-  an enrolment that broke off is repeated with the same key, and a new token keeps the device id.
-- The first contact trusts nothing but the enrolment code: the CA that the server shows must have its fingerprint.
-- What the cloud answers is checked (own key in the certificate, issued by that CA) before it replaces what is there, in
-  one file by one rename: an identity is whole or absent.
+- The private key is made on the device, has mode 0600 and never leaves.
+- Everything else lies in one file that is replaced by one rename: an identity is whole or absent.
+- What is kept fits together: the certificate is for the key, and issued by the CA that is kept with it.
 """
 
-import base64
-import binascii
-import hashlib
-import json
 import os
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,78 +16,21 @@ from typing import Final, Self
 import msgspec
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
-    PublicFormat,
     load_pem_private_key,
 )
-from cryptography.x509.oid import NameOID
 
 from device_agent.failpoint import failpoint
-from device_agent.tasks.errors import NameInvalid
-from device_agent.tasks.fetch import Fetcher, Headers
-from device_agent.tasks.names import Namespace, device_id_of
-from device_agent.tasks.proof import PURPOSE_RENEW, make_proof
+from device_agent.tasks.proof import make_proof
 from device_agent.tasks.settings import IDENTITY, IdentitySettings
-from device_agent.tasks.trust_errors import (
-    CloudUntrusted,
-    EnrolmentCodeInvalid,
-    EnrolmentFailed,
-    IdentityInvalid,
-    LinkBroken,
-)
+from device_agent.tasks.trust_errors import CloudUntrusted, IdentityInvalid
 
 KEY_FILE: Final = "device.key"
 IDENTITY_FILE: Final = "identity.json"
-CODE_CHARS_MAX: Final = 2048
-
-type FetcherFor = Callable[[str, bytes | None], Fetcher]
-"""Makes a Fetcher for (url, CA in PEM); without a CA it trusts any certificate, for the first look at the CA only."""
-
-
-class EnrolmentCode(msgspec.Struct, frozen=True):
-    """What an operator hands to a device, as one string.
-
-    Attributes:
-        url: "https://host:port" of the cloud's HTTPS face.
-        namespace: "app/project" to enrol into.
-        token: Opens the door once.
-        ca_sha256: Fingerprint of the cloud's CA: SHA-256 over DER, hex.
-    """
-
-    url: str
-    namespace: str
-    token: str
-    ca_sha256: str
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Reads the string.
-
-        Raises:
-            EnrolmentCodeInvalid: it is no enrolment code.
-        """
-        plain = text.strip()
-        try:
-            if len(plain) > CODE_CHARS_MAX:
-                raise ValueError("it is too long")
-            data = base64.b64decode(plain + "=" * (-len(plain) % 4), altchars=b"-_", validate=True)
-            code = msgspec.json.decode(data, type=cls)
-            Namespace.parse(code.namespace)
-            if not code.url.startswith("https://") or len(bytes.fromhex(code.ca_sha256)) != 32:
-                raise ValueError("its address or fingerprint is malformed")
-        except (ValueError, binascii.Error, msgspec.DecodeError, NameInvalid) as error:
-            raise EnrolmentCodeInvalid(
-                "this is no enrolment code; copy the whole line that `shoal device token create` printed"
-            ) from error
-        return code
-
-    def __str__(self) -> str:
-        return base64.urlsafe_b64encode(msgspec.json.encode(self)).rstrip(b"=").decode()
 
 
 class _Stored(msgspec.Struct, frozen=True):
@@ -181,150 +117,23 @@ class Identity:
         return make_proof(self.key, purpose, content, at_ms)
 
 
-def enrol(
-    fetcher_for: FetcherFor, code_text: str, folder: Path, facts: Mapping[str, object]
-) -> Identity:
-    """Enrols this device, or enrols it again. Blocking: call it in a thread.
-
-    Args:
-        fetcher_for: How to reach the cloud.
-        code_text: The enrolment code.
-        folder: Where the identity lives, e.g. HOME/identity.
-        facts: What the device says of itself.
-
-    Raises:
-        EnrolmentCodeInvalid: the code is malformed.
-        CloudUntrusted: the server's CA is not the code's, or its answer is not for this device.
-        EnrolmentFailed: the cloud refused, or could not be reached.
-    """
-    code = EnrolmentCode.parse(code_text)
-    key = _own_key(folder)
-    ca_pem = _pinned_ca(fetcher_for(code.url, None), code.ca_sha256)
-    request = {
-        "namespace": code.namespace,
-        "token": code.token,
-        "csr": _certificate_request(key),
-        "facts": dict(facts),
-    }
-    answer = _post(fetcher_for(code.url, ca_pem), "/v1/enrol", json.dumps(request).encode(), {})
-    spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    identity = Identity(
-        device_id=device_id_of(spki),
-        namespace=code.namespace,
-        url=code.url,
-        sync_address=_text(answer, "sync_address"),
-        ca_pem=ca_pem,
-        certificate_pem=_text(answer, "certificate").encode(),
-        key_pem=_key_pem(key),
-        root=_text(answer, "tuf_root").encode(),
-    )
-    return _keep(folder, identity)
-
-
-def renew(fetcher: Fetcher, identity: Identity, folder: Path) -> Identity:
-    """Gets a new certificate for the same key. Blocking: call it in a thread.
-
-    The request is signed at the cloud's time, which is asked for first: a device whose clock is wrong renews, too.
-
-    Raises:
-        CloudUntrusted: the answer is not for this device.
-        EnrolmentFailed: the cloud refused (`reason_code` says why, e.g. DEVICE_REVOKED), or could not be reached.
-    """
-    now_ms = fetch_server_time(fetcher)
-    request = {"namespace": identity.namespace, "csr": _certificate_request(identity.key)}
-    body = json.dumps(request).encode()
-    headers = {"shoal-proof": identity.proof(PURPOSE_RENEW, body, now_ms)}
-    answer = _post(fetcher, "/v1/renew", body, headers)
-    renewed = Identity(
-        device_id=identity.device_id,
-        namespace=identity.namespace,
-        url=identity.url,
-        sync_address=_text(answer, "sync_address"),
-        ca_pem=identity.ca_pem,
-        certificate_pem=_text(answer, "certificate").encode(),
-        key_pem=identity.key_pem,
-        root=identity.root,
-    )
-    return _keep(folder, renewed)
-
-
-def fetch_server_time(fetcher: Fetcher) -> int:
-    """The cloud's wall clock in milliseconds, as TLS vouches for it.
-
-    Raises:
-        EnrolmentFailed: it could not be asked.
-    """
-    answer = _ask(fetcher, "GET", "/v1/time", b"", {})
-    now_ms = answer.get("now_ms")
-    if not isinstance(now_ms, int):
-        raise EnrolmentFailed("the cloud's time cannot be read; is this the right address?")
-    return now_ms
-
-
-def _own_key(folder: Path) -> ec.EllipticCurvePrivateKey:
-    """The device's key; makes one at the first time."""
+def own_key(folder: Path) -> ec.EllipticCurvePrivateKey:
+    """The device's key; makes one at the first time, before anything is sent."""
     path = folder / KEY_FILE
     if path.exists():
         return _load_key(path.read_bytes())
     folder.mkdir(parents=True, exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())
-    _replace(path, _key_pem(key))
+    _replace(path, key_pem(key))
     return key
 
 
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+def keep(folder: Path, identity: Identity) -> Identity:
+    """Replaces the stored identity by one that the cloud answered with.
 
-
-def _load_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
-    try:
-        key = load_pem_private_key(pem, None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise IdentityInvalid(
-            "the device key cannot be read; remove it and enrol again, as a new device"
-        ) from error
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise IdentityInvalid("the device key is no ECDSA key; remove it and enrol again")
-    return key
-
-
-def _certificate_request(key: ec.EllipticCurvePrivateKey) -> str:
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "shoal device")])
-    builder = x509.CertificateSigningRequestBuilder().subject_name(name)
-    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
-
-
-def _pinned_ca(fetcher: Fetcher, fingerprint: str) -> bytes:
-    ca_pem = _text(_ask(fetcher, "GET", "/v1/ca", b"", {}), "certificate").encode()
-    try:
-        der = x509.load_pem_x509_certificate(ca_pem).public_bytes(Encoding.DER)
-    except ValueError as error:
-        raise CloudUntrusted(
-            "the server's CA cannot be read; the device was not enrolled"
-        ) from error
-    if hashlib.sha256(der).hexdigest() != fingerprint:
-        raise CloudUntrusted(
-            "the server shows another CA than the enrolment code names; the token was not sent. "
-            "Is the code from this cloud, and is nobody in between?"
-        )
-    return ca_pem
-
-
-def _check_certificate(identity: Identity) -> None:
-    """Own key inside, issued by the CA."""
-    try:
-        certificate = x509.load_pem_x509_certificate(identity.certificate_pem)
-        authority = x509.load_pem_x509_certificate(identity.ca_pem)
-        certificate.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, InvalidSignature) as error:
-        raise IdentityInvalid(
-            "the certificate was not issued by this cloud's CA; enrol again"
-        ) from error
-    if certificate.public_key() != identity.key.public_key():
-        raise IdentityInvalid("the certificate is for another key; enrol again")
-
-
-def _keep(folder: Path, identity: Identity) -> Identity:
+    Raises:
+        CloudUntrusted: it does not fit this device; what is stored stays.
+    """
     try:
         _check_certificate(identity)
     except IdentityInvalid as error:
@@ -343,6 +152,37 @@ def _keep(folder: Path, identity: Identity) -> Identity:
     return identity
 
 
+def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """PKCS #8, unencrypted: the file's mode protects it."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _load_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = load_pem_private_key(pem, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise IdentityInvalid(
+            "the device key cannot be read; remove it and enrol again, as a new device"
+        ) from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise IdentityInvalid("the device key is no ECDSA key; remove it and enrol again")
+    return key
+
+
+def _check_certificate(identity: Identity) -> None:
+    """Own key inside, issued by the CA."""
+    try:
+        certificate = x509.load_pem_x509_certificate(identity.certificate_pem)
+        authority = x509.load_pem_x509_certificate(identity.ca_pem)
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature) as error:
+        raise IdentityInvalid(
+            "the certificate was not issued by this cloud's CA; enrol again"
+        ) from error
+    if certificate.public_key() != identity.key.public_key():
+        raise IdentityInvalid("the certificate is for another key; enrol again")
+
+
 def _replace(path: Path, data: bytes) -> None:
     """Writes a private file whole, durably."""
     working = path.with_suffix(".new")
@@ -359,50 +199,3 @@ def _replace(path: Path, data: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def _post(fetcher: Fetcher, path: str, body: bytes, headers: Headers) -> dict[str, object]:
-    return _ask(fetcher, "POST", path, body, {"content-type": "application/json", **headers})
-
-
-def _ask(
-    fetcher: Fetcher, method: str, path: str, body: bytes, headers: Headers
-) -> dict[str, object]:
-    """Sends a request and reads its JSON answer, bounded."""
-    try:
-        with fetcher.request(method, path, headers=headers, body=body) as answer:
-            status, data = answer.status, b""
-            while piece := answer.read(IDENTITY.answer_bytes_max + 1 - len(data)):
-                data += piece
-                if len(data) > IDENTITY.answer_bytes_max:
-                    raise EnrolmentFailed(
-                        f"{path}: the answer is too long; is this the right address?"
-                    )
-    except LinkBroken as error:
-        raise EnrolmentFailed(f"the cloud could not be reached: {error}; try again") from error
-    return _read_answer(path, status, data)
-
-
-def _read_answer(path: str, status: int, data: bytes) -> dict[str, object]:
-    try:
-        value = json.loads(data)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise EnrolmentFailed(f"{path}: status {status} and no JSON; is this the right address?")
-    if status == 200:
-        return value
-    error = value.get("error")
-    said = error if isinstance(error, dict) else {}
-    failure = EnrolmentFailed(
-        f"{path}: {said.get('code', status)}: {said.get('message', 'no reason given')}"
-    )
-    failure.reason_code = str(said.get("code", ""))
-    raise failure
-
-
-def _text(answer: Mapping[str, object], name: str) -> str:
-    value = answer.get(name)
-    if not isinstance(value, str):
-        raise EnrolmentFailed(f"the cloud's answer has no {name}; is it another version?")
-    return value

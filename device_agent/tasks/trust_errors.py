@@ -15,7 +15,7 @@ The tree, by whose fault it is:
         │   │   FileMissing                                     the server's file
         │   ├── DownloadSlow                                    outside: the link
         │   └── DiskQuota                                       ours: no room
-        ├── TicketInvalid, ProofInvalid                         the other device's, or the clock's
+        ├── TicketInvalid, ProofInvalid, ProfileInvalid         the other device's, or the clock's
         ├── EnrolmentCodeInvalid                                caller's
         ├── CloudUntrusted, EnrolmentFailed                     the cloud's
         └── IdentityInvalid                                     ours: the files at home
@@ -220,3 +220,10 @@ class EnrolmentFailed(TrustError):
 
     code: ClassVar[str] = "ENROLMENT_FAILED"
     status: ClassVar[str] = "UNAVAILABLE"
+
+
+class ProfileInvalid(TrustError):
+    """A shoal-profile or shoal-changes header that is malformed, too long, unsigned or replayed."""
+
+    code: ClassVar[str] = "PROFILE_INVALID"
+    status: ClassVar[str] = "INVALID_ARGUMENT"

@@ -31,7 +31,7 @@ class Share:
         scale = 1 + Z_95**2 / n
         centre = (share + Z_95**2 / (2 * n)) / scale
         half = Z_95 * math.sqrt(share * (1 - share) / n + Z_95**2 / (4 * n * n)) / scale
-        return max(0.0, centre - half), min(1.0, centre + half)
+        return min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))
 
     def __str__(self) -> str:
         low, high = self.interval

@@ -5,7 +5,7 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -14,30 +14,9 @@ from shoal_task.event import Event
 from device_agent.events import frames
 from device_agent.events.errors import FeederUnreachable, FrameInvalid, SocketPathTooLong
 from device_agent.events.feeder import FeederClient
-from device_agent.events.frames import FeedAnswer, FeedStatus
+from device_agent.events.frames import FeedAnswer
 from device_agent.events.server import CONNECTIONS_MAX, FeederServer, feed_rows
-
-ACCEPTED = FeedAnswer(status=FeedStatus.ACCEPTED)
-
-
-class Log:
-    """A sink that keeps events in memory and refuses past `room`."""
-
-    def __init__(self, room: int = 10_000) -> None:
-        self.events: dict[bytes, Event] = {}
-        self.room = room
-
-    def feed(self, events: Sequence[Event]) -> list[FeedAnswer]:
-        answers = []
-        for event in events:
-            if event.uid in self.events:
-                answers.append(FeedAnswer(status=FeedStatus.DUPLICATE))
-            elif len(self.events) >= self.room:
-                answers.append(FeedAnswer(status=FeedStatus.REFUSED, code="EVENT_LOG_FULL"))
-            else:
-                self.events[event.uid] = event
-                answers.append(ACCEPTED)
-        return answers
+from tests.helpers.memory_log import ACCEPTED, MemoryLog
 
 
 def event(number: int, payload: bytes = b"") -> Event:
@@ -45,12 +24,12 @@ def event(number: int, payload: bytes = b"") -> Event:
 
 
 @pytest.fixture
-def log() -> Log:
-    return Log()
+def log() -> MemoryLog:
+    return MemoryLog()
 
 
 @pytest.fixture
-async def path(log: Log, tmp_path: Path) -> AsyncIterator[Path]:
+async def path(log: MemoryLog, tmp_path: Path) -> AsyncIterator[Path]:
     server = FeederServer(tmp_path / "agent.sock", log)
     await server.start()
     yield tmp_path / "agent.sock"
@@ -65,7 +44,7 @@ async def fed(path: Path, events: list[Event]) -> list[FeedAnswer]:
     return await asyncio.to_thread(feed)
 
 
-async def test_each_event_is_answered(path: Path, log: Log) -> None:
+async def test_each_event_is_answered(path: Path, log: MemoryLog) -> None:
     log.room = 2
     answers = await fed(path, [event(1), event(2, b"p"), event(1), event(3)])
     assert [(answer.status.value, answer.code) for answer in answers] == [
@@ -77,7 +56,7 @@ async def test_each_event_is_answered(path: Path, log: Log) -> None:
     assert log.events[event(2).uid].payload == b"p"
 
 
-async def test_many_and_long_events_go_in_several_frames(path: Path, log: Log) -> None:
+async def test_many_and_long_events_go_in_several_frames(path: Path, log: MemoryLog) -> None:
     events = [event(number, b"x" * 60_000) for number in range(40)]
     events += [event(number) for number in range(40, 640)]
     assert await fed(path, events) == [ACCEPTED] * 640
@@ -90,11 +69,11 @@ async def test_only_the_agents_user_may_feed(path: Path) -> None:
 
 
 def test_rows_that_are_no_events_are_refused_one_by_one() -> None:
-    answers = feed_rows(Log(), [event(1).to_bytes(), b"rubbish", event(2).to_bytes()])
+    answers = feed_rows(MemoryLog(), [event(1).to_bytes(), b"rubbish", event(2).to_bytes()])
     assert [answer.code for answer in answers] == ["", "EVENT_INVALID", ""]
 
 
-async def test_a_frame_that_is_none_closes_the_connection(log: Log, tmp_path: Path) -> None:
+async def test_a_frame_that_is_none_closes_the_connection(log: MemoryLog, tmp_path: Path) -> None:
     told: list[str] = []
     server = FeederServer(tmp_path / "agent.sock", log, on_invalid=told.append)
     await server.start()
@@ -122,7 +101,7 @@ async def test_connections_are_bounded(path: Path) -> None:
         one.close()
 
 
-async def test_a_socket_left_by_a_killed_agent_is_replaced(log: Log, tmp_path: Path) -> None:
+async def test_a_socket_left_by_a_killed_agent_is_replaced(log: MemoryLog, tmp_path: Path) -> None:
     left = socket.socket(socket.AF_UNIX)
     left.bind(str(tmp_path / "agent.sock"))
     left.close()

@@ -11,7 +11,6 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
 from cloud.artifacts.objects import ObjectFolder
-from cloud.keys.director import director_keys_target
 from cloud.keys.errors import (
     KeysExist,
     KeysMissing,
@@ -34,10 +33,17 @@ from cloud.keys.publishing import (
 )
 from cloud.keys.repository import TufRepository
 from cloud.keys.roles import TargetToSign, read_targets, targets_to_sign, to_bytes
+from cloud.keys.rotation import (
+    resign_targets,
+    rotate_director_key,
+    rotate_publishing_key,
+    rotate_role_key,
+    rotate_root_key,
+)
 from cloud.keys.settings import DAY_MS
 from device_agent import failpoint
 from device_agent.tasks.names import Namespace, sha256_digest, target_path
-from device_agent.tasks.trust import DIRECTOR_TARGET, TrustStore
+from device_agent.tasks.trust import TrustStore
 from device_agent.tasks.trust_errors import MetadataExpired, SignatureInvalid, TargetUnknown
 from tests.helpers.memory_fetcher import Answer, Ask, LoopFetcher
 
@@ -68,7 +74,7 @@ class Site:
     async def device(self) -> TrustStore:
         self.devices += 1
         fetcher = LoopFetcher(asyncio.get_running_loop(), self.answer)
-        root = await self.repository.root()
+        root = self.repository.root()
         return TrustStore(self.folder / f"device-{self.devices}", root, fetcher)
 
     async def answer(self, ask: Ask) -> Answer:
@@ -330,21 +336,27 @@ async def test_timestamp_and_snapshot_are_signed_anew_in_time(site: Site) -> Non
     await device.refresh(NOW + 20 * DAY_MS)
 
 
-async def rotate(site: Site, now_ms: int, **changes: CryptoSigner) -> list[CryptoSigner]:
-    """Replaces the first root key, and the online key when one is given."""
-    old = [load_signer(site.keys.root_key(number)) for number in (1, 2, 3)]
-    current = await site.repository.metadata("1.root.json")
-    root = Metadata[Root].from_bytes(current or b"").signed
+def old_root_signers(site: Site) -> list[CryptoSigner]:
+    return [load_signer(site.keys.root_key(number)) for number in (1, 2, 3)]
+
+
+async def rotate(site: Site, now_ms: int) -> None:
+    """Replaces the first root key."""
+    old = old_root_signers(site)
     fresh = CryptoSigner.generate_ed25519()
-    root.revoke_key(old[0].public_key.keyid, Root.type)
-    root.add_key(fresh.public_key, Root.type)
-    for role, signer in changes.items():
-        for keyid in list(root.roles[role].keyids):
-            root.revoke_key(keyid, role)
-        root.add_key(signer.public_key, role)
-    root.version += 1
-    await site.repository.accept_root(sign_root(root, [*old, fresh], now_ms), now_ms)
-    return [fresh, *old[1:]]
+    root = rotate_root_key(site.repository.root(), old, old[0].public_key.keyid, fresh, now_ms)
+    await site.repository.accept_root(root, now_ms)
+
+
+async def rotate_online(site: Site, fresh: CryptoSigner) -> None:
+    root = rotate_role_key(
+        site.repository.root(),
+        old_root_signers(site),
+        ["snapshot", "timestamp"],
+        fresh.public_key,
+        NOW,
+    )
+    await site.repository.accept_root(root, NOW)
 
 
 async def test_a_root_key_is_rotated_with_the_thresholds_of_old_and_new(site: Site) -> None:
@@ -356,8 +368,22 @@ async def test_a_root_key_is_rotated_with_the_thresholds_of_old_and_new(site: Si
     await (await site.device()).refresh(NOW)
 
 
+async def test_too_few_root_keys_make_no_root(site: Site) -> None:
+    old, fresh = old_root_signers(site), CryptoSigner.generate_ed25519()
+    current = site.repository.root()
+    with pytest.raises(PublicationRefused, match="too few"):
+        rotate_root_key(current, old[:1], old[0].public_key.keyid, fresh, NOW)
+    with pytest.raises(PublicationRefused, match="no root key"):
+        rotate_root_key(current, old, fresh.public_key.keyid, fresh, NOW)
+    for nonsense in (b"{}", site.repository.role("targets") or b""):
+        with pytest.raises(PublicationRefused, match="not root"):
+            rotate_root_key(nonsense, old, "", fresh, NOW)
+    with pytest.raises(PublicationRefused, match="not targets"):
+        rotate_role_key(current, old, ["root"], fresh.public_key, NOW)
+
+
 async def test_a_root_signed_by_too_few_old_keys_is_refused(site: Site) -> None:
-    root = Metadata[Root].from_bytes(await site.repository.root()).signed
+    root = Metadata[Root].from_bytes(site.repository.root()).signed
     old = load_signer(site.keys.root_key(1))
     fresh = [CryptoSigner.generate_ed25519() for _ in range(3)]
     for key in list(root.roles[Root.type].keyids):
@@ -371,14 +397,53 @@ async def test_a_root_signed_by_too_few_old_keys_is_refused(site: Site) -> None:
         await site.repository.accept_root(b"{}", NOW)
 
 
+async def test_the_targets_key_is_rotated_with_its_role(site: Site) -> None:
+    await site.publish(1)
+    device, fresh = await site.device(), CryptoSigner.generate_ed25519()
+    await device.refresh(NOW)
+    root = rotate_role_key(
+        site.repository.root(), old_root_signers(site), ["targets"], fresh.public_key, NOW
+    )
+    with pytest.raises(PublicationRefused, match="not signed by the keys"):
+        await site.repository.accept_root(root, NOW)
+    signed = resign_targets(site.repository.role("targets") or b"", fresh, NOW)
+    await site.repository.accept_root(root, NOW, signed)
+    assert await device.targets([files(1).target], NOW)
+    await site.publish(2)
+    assert await device.targets([files(2).target], NOW)
+
+
+async def test_a_publishing_key_is_rotated_from_above(site: Site) -> None:
+    await site.publish(1)
+    await site.publish(1, "faces")
+    device, old = await site.device(), site.publisher
+    await device.targets([files(1).target], NOW)
+    site.publisher = Publisher(NAMESPACE, CryptoSigner.generate_ed25519())
+    names = ["targets", "demo.digits-app", "demo.digits-app.digits", "demo.digits-app.faces"]
+    roles = {name: site.repository.role(name) or b"" for name in names}
+    targets_signer = load_signer(site.keys.targets_key)
+    signed = rotate_publishing_key(roles, targets_signer, site.publisher, NOW)
+    with pytest.raises(PublicationRefused, match="is missing"):
+        rotate_publishing_key({}, targets_signer, site.publisher, NOW)
+    partly = {name: signed.roles[name] for name in names[:3]}
+    with pytest.raises(PublicationRefused, match="faces"):
+        await site.repository.accept(SignedRoles(roles=partly), NOW)
+    assert await site.repository.accept(signed, NOW)
+    await site.publish(2)
+    assert await device.targets([files(2).target, files(1, "faces").target], NOW)
+    site.publisher = old
+    with pytest.raises(PublicationRefused):
+        site.sign(3)
+
+
 async def test_the_online_key_is_rotated_with_the_server(site: Site) -> None:
     device = await site.device()
     await device.refresh(NOW)
     fresh = CryptoSigner.generate_ed25519()
     with pytest.raises(PublicationRefused, match="another online key"):
-        await rotate(site, NOW, snapshot=fresh, timestamp=fresh)
+        await rotate_online(site, fresh)
     await site.restart(fresh)
-    await rotate(site, NOW, snapshot=fresh, timestamp=fresh)
+    await rotate_online(site, fresh)
     await device.refresh(NOW)
     assert not await site.repository.refresh_online(NOW)
 
@@ -390,7 +455,7 @@ async def test_a_death_after_the_new_root_is_mended_at_the_next_refresh(
     await site.restart(fresh)
     deaths.add("keys.root.written")
     with pytest.raises(SystemExit):
-        await rotate(site, NOW, snapshot=fresh, timestamp=fresh)
+        await rotate_online(site, fresh)
     deaths.clear()
     await site.restart(fresh)
     with pytest.raises(SignatureInvalid):
@@ -403,14 +468,12 @@ async def test_the_directors_key_is_rotated_by_the_offline_targets_key(site: Sit
     device = await site.device()
     await device.director_keys(NOW)
     new = Ed25519PrivateKey.generate().public_key()
-    content = director_keys_target(new, site.online.director.public_key)
-    top = read_targets(site.repository.role("targets") or b"", "targets")
-    top.signed.targets[DIRECTOR_TARGET] = type(top.signed.targets[DIRECTOR_TARGET]).from_data(
-        DIRECTOR_TARGET, content, ["sha256"]
+    signed, content = rotate_director_key(
+        site.repository.role("targets") or b"",
+        load_signer(site.keys.targets_key),
+        [new, site.online.director.public_key],
+        NOW,
     )
-    top.signed.version += 1
-    top.sign(load_signer(site.keys.targets_key))
-    signed = SignedRoles(roles={"targets": to_bytes(top)})
     with pytest.raises(PublicationRefused, match="content"):
         await site.repository.accept(signed, NOW)
     assert await site.repository.accept(signed, NOW, director_keys=content)
@@ -452,7 +515,7 @@ async def test_an_empty_store_needs_the_first_metadata(tmp_path: Path) -> None:
     with pytest.raises(RepositoryEmpty):
         await repository.load(tmp_path, NOW)
     with pytest.raises(RepositoryEmpty):
-        await repository.root()
+        repository.root()
     with pytest.raises(RepositoryEmpty):
         await repository.refresh_online(NOW)
 

@@ -98,6 +98,7 @@ PyObject* number_at(Dtype dtype, const std::byte* at);
 bool is_tensor(const State& state, PyObject* object);
 Tensor need_tensor(const State& state, PyObject* object);
 Dims dims_from(PyObject* object);                       // an integer or a sequence of them
+Dims shape_from(PyObject* object);                      // the same; one may be -1, none less
 Tensor tensor_from(PyObject* data, Dtype dtype);        // a number or nested sequences
 Tensor tensor_over(PyObject* buffer, Dtype dtype, PyObject* shape);  // zero copy where alignment allows
 Tensor filled(const Dims& shape, PyObject* value, Dtype dtype);

@@ -20,7 +20,9 @@ void set_error(const State& state) {
   } catch (const DtypeError& error) {
     PyErr_SetString(PyExc_TypeError, error.what());
   } catch (const std::system_error& error) {
-    PyErr_SetObject(PyExc_OSError, Py_BuildValue("(is)", error.code().value(), error.what()));
+    PyObject* arguments = Py_BuildValue("(is)", error.code().value(), error.what());
+    if (arguments != nullptr) PyErr_SetObject(PyExc_OSError, arguments);
+    Py_XDECREF(arguments);
   } catch (const std::bad_alloc&) {
     PyErr_SetString(PyExc_MemoryError, "no memory for a tensor; use smaller ones, or a task with a larger limit");
   } catch (const std::exception& error) {
@@ -129,6 +131,13 @@ Dims dims_from(PyObject* object) {
   return out;
 }
 
+Dims shape_from(PyObject* object) {
+  const Dims out = dims_from(object);
+  for (int64_t size : out)
+    if (size < -1) throw ValueError("shape " + text_of(out) + " has a negative axis; only one -1 is allowed");
+  return out;
+}
+
 Tensor tensor_from(PyObject* data, Dtype dtype) {
   Dims shape;
   append_shape(data, shape);
@@ -155,7 +164,7 @@ Tensor tensor_over(PyObject* buffer, Dtype dtype, PyObject* shape) {
     PyBuffer_Release(held);
     delete held;
   });
-  const Dims wanted = shape == Py_None ? Dims{-1} : dims_from(shape);
+  const Dims wanted = shape == Py_None ? Dims{-1} : shape_from(shape);
   if (length % size_of(dtype) != 0)
     throw ValueError(std::to_string(length) + " bytes are not whole elements of " + name_of(dtype));
   const Spec spec{dtype, resolved_shape({length / size_of(dtype)}, wanted)};

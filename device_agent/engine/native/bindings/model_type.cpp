@@ -21,7 +21,9 @@ PyObject* describe(const std::vector<Port>& ports) {
   Owned out(PyTuple_New(static_cast<Py_ssize_t>(ports.size())));
   for (size_t i = 0; i < ports.size(); ++i) {
     const Owned shape(tuple_of(ports[i].spec.shape));
-    PyObject* port = Py_BuildValue("(ssO)", ports[i].name.c_str(), name_of(ports[i].spec.dtype), shape.get());
+    const std::string& name = ports[i].name;
+    PyObject* port = Py_BuildValue("(s#sO)", name.data(), static_cast<Py_ssize_t>(name.size()),
+                                   name_of(ports[i].spec.dtype), shape.get());
     PyTuple_SET_ITEM(out.get(), static_cast<Py_ssize_t>(i), Owned(port).release());
   }
   return out.release();
@@ -40,7 +42,9 @@ std::vector<Tensor> gather(const State& state, const Model& model, PyObject* inp
   std::vector<Tensor> out;
   if (PyDict_Check(inputs)) {
     for (const Port& port : model.inputs()) {
-      PyObject* given = PyDict_GetItemString(inputs, port.name.c_str());
+      const Owned name(PyUnicode_FromStringAndSize(port.name.data(), static_cast<Py_ssize_t>(port.name.size())));
+      PyObject* given = PyDict_GetItemWithError(inputs, name.get());
+      if (given == nullptr && PyErr_Occurred()) throw PythonError{};
       if (given == nullptr) throw ValueError("input '" + port.name + "' is missing");
       out.push_back(need_tensor(state, given));
     }

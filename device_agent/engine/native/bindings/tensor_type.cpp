@@ -1,5 +1,4 @@
 // The Tensor type: immutable, final, with the buffer protocol.
-#include <algorithm>
 #include <new>
 
 #include "bindings/binding.h"
@@ -124,10 +123,7 @@ PyObject* item(PyObject* self, PyObject*) {
 PyObject* reshape(PyObject* self, PyObject* shape) {
   return guarded(state_of(self), [&] {
     const Tensor& x = tensor_of(self);
-    const Dims wanted = dims_from(shape);
-    if (std::any_of(wanted.begin(), wanted.end(), [](int64_t size) { return size < -1; }))
-      throw ValueError("shape " + text_of(wanted) + " has a negative axis; only one -1 is allowed");
-    const Dims made = resolved_shape(x.shape(), wanted);
+    const Dims made = resolved_shape(x.shape(), shape_from(shape));
     return wrap(state_of(self), contiguous(x).reshaped(made));
   });
 }
@@ -260,6 +256,7 @@ PyType_Slot slots[] = {
     {Py_tp_methods, methods},
     {Py_bf_getbuffer, slot(get_buffer)},
     {Py_bf_releasebuffer, slot(release_buffer)},
+    {Py_tp_iter, slot(PySeqIter_New)},
     {Py_mp_length, slot(length)},
     {Py_mp_subscript, slot(subscript)},
     {Py_sq_length, slot(length)},

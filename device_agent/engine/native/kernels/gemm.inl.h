@@ -141,10 +141,24 @@ struct Blocked {
     }
   }
 
+  // One row against all of B: more columns at once, so that the adds do not wait for one another.
+  static void one_row(const Gemm& g, float* workspace) {
+    using Wide = Blocked<N, 4 * V, 1>;
+    Gemm wide = g, rest = g;
+    wide.n = g.n - g.n % Wide::panel;
+    rest.n = g.n - wide.n;
+    rest.b = g.b + wide.n;
+    rest.c = g.c + wide.n;
+    if (wide.n > 0) Wide::few_rows(wide, workspace);
+    if (rest.n > 0) few_rows(rest, workspace);
+  }
+
   static void run(const Gemm& g, float* workspace) {
     if (g.k == 0 && !g.accumulate) {
       for (size_t i = 0; i < g.m; ++i)
         for (size_t j = 0; j < g.n; ++j) g.c[static_cast<ptrdiff_t>(i) * g.c_row + static_cast<ptrdiff_t>(j)] = 0.0f;
+    } else if (in_place(g) && g.m == 1) {
+      one_row(g, workspace);
     } else if (in_place(g)) {
       few_rows(g, workspace);
     } else {

@@ -15,6 +15,25 @@ void need(bool holds, const char* what) {
 
 uint64_t padded(uint64_t bytes, uint64_t to) { return (bytes + to - 1) / to * to; }
 
+// Strict UTF-8, as Python reads it: shortest forms, no surrogates, nothing above U+10FFFF.
+bool is_utf8(const std::string& text) {
+  for (size_t at = 0; at < text.size();) {
+    const auto lead = static_cast<unsigned char>(text[at++]);
+    if (lead < 0x80) continue;
+    const int more = lead >= 0xF0 ? 3 : lead >= 0xE0 ? 2 : 1;
+    uint32_t point = lead & (0x3Fu >> more);
+    if (lead < 0xC2 || lead > 0xF4 || text.size() - at < static_cast<size_t>(more)) return false;
+    for (int i = 0; i < more; ++i, ++at) {
+      const auto next = static_cast<unsigned char>(text[at]);
+      if ((next & 0xC0) != 0x80) return false;
+      point = (point << 6) | (next & 0x3Fu);
+    }
+    constexpr uint32_t least[] = {0, 0x80, 0x800, 0x10000};
+    if (point < least[more] || point > 0x10FFFF || (point >= 0xD800 && point < 0xE000)) return false;
+  }
+  return true;
+}
+
 uint32_t checksum_of(const std::byte* bytes, size_t size) {
   constexpr size_t at = offsetof(file::Header, checksum);
   const uint32_t zero = 0;
@@ -92,6 +111,7 @@ class Reader {
     for (uint8_t zero : record.zero) need(zero == 0, "reserved bytes are set");
     Value value;
     value.name.assign(reinterpret_cast<const char*>(bytes_.get() + names_ + record.name_start), record.name_bytes);
+    need(is_utf8(value.name), "a name is not UTF-8");
     value.kind = static_cast<file::Kind>(record.kind);
     if (value.kind == file::Kind::computed) {
       need(record.dtype == 0 && record.rank == 0 && record.start == 0 && record.bytes == 0,

@@ -1,0 +1,1 @@
+"""Operators: one set of functions (operations/) below three faces, REST, gRPC and the `shoal` command."""

@@ -1,0 +1,1 @@
+"""The `shoal` command: thin over the REST API, with one form of output, errors and exit codes."""

@@ -1,0 +1,171 @@
+"""Devices and the tokens by which they enrol.
+
+Rules of this module:
+
+- Status is computed when it is asked for: from the time that the device was last seen and the clock.
+- Revoking and forgetting are trust's work (cloud/keys); here they are authorised.
+"""
+
+from collections.abc import Mapping
+
+import sqlalchemy as sa
+
+from cloud.admin.caller import Caller, Scope
+from cloud.admin.errors import ArgumentInvalid, NotFound
+from cloud.admin.operations.lists import Row, list_rows
+from cloud.admin.operations.views import DeviceView, EnrolmentCodeOnce, EnrolmentTokenView
+from cloud.admin.paging import Page, PageRequest
+from cloud.admin.settings import AdminSettings
+from cloud.keys.enrolment import EnrolmentService
+from cloud.store.database import Database
+from cloud.store.tables import devices, enrolment_tokens
+from device_agent.clock import Clock
+from device_agent.tasks.names import check_device_id
+
+TOKEN_ID_CHARS = 16
+
+
+def status_of(
+    last_seen_at_ms: int | None, revoked_at_ms: int | None, now_ms: int, settings: AdminSettings
+) -> str:
+    """Online, stale, offline or revoked."""
+    if revoked_at_ms is not None:
+        return "revoked"
+    age_ms = settings.stale_ms_max if last_seen_at_ms is None else now_ms - last_seen_at_ms
+    if age_ms < settings.online_ms_max:
+        return "online"
+    return "stale" if age_ms < settings.stale_ms_max else "offline"
+
+
+def _token_view(row: Row) -> EnrolmentTokenView:
+    return EnrolmentTokenView(
+        id=row["token_hash"][:TOKEN_ID_CHARS],
+        attributes=row["attributes"],
+        created_at_ms=row["created_at_ms"],
+        created_by=row["created_by"],
+        expires_at_ms=row["expires_at_ms"],
+        used_at_ms=row["used_at_ms"],
+        used_by=row["used_by"] or "",
+    )
+
+
+class DeviceOperations:
+    """Devices of a namespace."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        settings: AdminSettings,
+        enrolment: EnrolmentService,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._settings = settings
+        self._enrolment = enrolment
+
+    def _view(self, row: Row) -> DeviceView:
+        now_ms = self._clock.wall_ms()
+        status = status_of(row["last_seen_at_ms"], row["revoked_at_ms"], now_ms, self._settings)
+        return DeviceView(
+            id=row["device_id"],
+            status=status,
+            attributes=row["attributes"],
+            facts=row["facts"],
+            installed=row["installed"],
+            epoch=row["epoch"],
+            enrolled_at_ms=row["enrolled_at_ms"],
+            last_seen_at_ms=row["last_seen_at_ms"],
+            revoked_at_ms=row["revoked_at_ms"],
+            certificate_expires_at_ms=row["certificate_expires_at_ms"],
+        )
+
+    async def list(self, caller: Caller, namespace: str, page: PageRequest) -> Page[DeviceView]:
+        """Lists devices by id."""
+        caller.require(Scope.DEVICE_READ, namespace)
+        query = sa.select(devices).where(devices.c.namespace == namespace)
+        key = (devices.c.device_id,)
+        return await list_rows(
+            self._database, "devices", query, key, page, self._settings, self._view
+        )
+
+    async def get(self, caller: Caller, namespace: str, device_id: str) -> DeviceView:
+        """Shows one device.
+
+        Raises:
+            NotFound: No device of that id has enrolled in the namespace.
+        """
+        caller.require(Scope.DEVICE_READ, namespace)
+        return self._view(await self._row(namespace, device_id))
+
+    async def _row(self, namespace: str, device_id: str) -> Row:
+        query = sa.select(devices).where(
+            devices.c.namespace == namespace, devices.c.device_id == check_device_id(device_id)
+        )
+        async with self._database.read() as conn:
+            row = (await conn.execute(query)).mappings().one_or_none()
+        if row is None:
+            raise NotFound(f"no device {device_id} in {namespace}: `shoal device list` shows them")
+        return dict(row)
+
+    async def revoke(
+        self, caller: Caller, namespace: str, device_id: str, reason: str
+    ) -> DeviceView:
+        """Refuses the device from now on."""
+        caller.require(Scope.DEVICE_WRITE, namespace)
+        check_reason(reason, self._settings)
+        await self._row(namespace, device_id)
+        await self._enrolment.revoke(namespace, device_id, caller.actor, reason)
+        return self._view(await self._row(namespace, device_id))
+
+    async def forget(self, caller: Caller, namespace: str, device_id: str, reason: str) -> None:
+        """Deletes what the cloud knows of the device."""
+        caller.require(Scope.DEVICE_WRITE, namespace)
+        check_reason(reason, self._settings)
+        await self._row(namespace, device_id)
+        await self._enrolment.forget(namespace, device_id, caller.actor, reason)
+
+    async def create_enrolment_codes(
+        self,
+        caller: Caller,
+        namespace: str,
+        *,
+        attributes: Mapping[str, str],
+        valid_for_s: int,
+        count: int,
+    ) -> EnrolmentCodeOnce:
+        """Makes codes that enrol one device each."""
+        caller.require(Scope.DEVICE_WRITE, namespace)
+        settings = self._settings
+        if not 1 <= count <= settings.enrolment_tokens_max:
+            raise ArgumentInvalid(f"count {count}: choose 1 to {settings.enrolment_tokens_max}")
+        if not 1 <= valid_for_s <= settings.enrolment_valid_s_max:
+            raise ArgumentInvalid(
+                f"valid_for_s {valid_for_s}: choose 1 to {settings.enrolment_valid_s_max}"
+            )
+        expires_at_ms = self._clock.wall_ms() + valid_for_s * 1000
+        codes = [
+            await self._enrolment.create_token(
+                namespace, dict(attributes), caller.actor, valid_for_s * 1000
+            )
+            for _ in range(count)
+        ]
+        return EnrolmentCodeOnce(codes=tuple(codes), expires_at_ms=expires_at_ms)
+
+    async def list_enrolment_tokens(
+        self, caller: Caller, namespace: str, page: PageRequest
+    ) -> Page[EnrolmentTokenView]:
+        """Lists enrolment tokens, used ones too."""
+        caller.require(Scope.DEVICE_READ, namespace)
+        table = enrolment_tokens
+        query = sa.select(table).where(table.c.namespace == namespace)
+        key = (table.c.token_hash,)
+        return await list_rows(
+            self._database, "enrolment-tokens", query, key, page, self._settings, _token_view
+        )
+
+
+def check_reason(reason: str, settings: AdminSettings) -> None:
+    """Refuses an overlong reason."""
+    if len(reason) > settings.reason_chars_max:
+        raise ArgumentInvalid(f"reason: at most {settings.reason_chars_max} characters")

@@ -1,0 +1,1 @@
+"""The registry: which tasks there are, in which versions, of which files."""

@@ -1,0 +1,204 @@
+"""The agent without a process around it: everything it decides and keeps, on what is handed in.
+
+Rules of this module:
+
+- Link, supply, VM pool, clock, random and home folder are passed in, so that a thousand agents run in one process.
+- `turn` does what is due once and never waits for time: simulations drive it. `AgentLoop` (loop.py) drives the same
+  parts in a real process.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+
+from shoal_task.event import Event
+
+from device_agent.agent.conditions import DeviceConditions, FixedConditions
+from device_agent.agent.errors import PeerRefused, PeerUnreachable, ReportGap
+from device_agent.agent.install import Installer, Supply
+from device_agent.agent.link import Link
+from device_agent.agent.messages import Facts
+from device_agent.agent.observer import Observer
+from device_agent.agent.runner import Runner
+from device_agent.agent.settings import AgentSettings, LocalPolicy
+from device_agent.agent.store.store import BOOT_BYTES, Store
+from device_agent.agent.sync import Syncer
+from device_agent.agent.trusted_clock import TrustedClock
+from device_agent.agent.tunnel import Tunnel
+from device_agent.clock import Clock
+from device_agent.events.frames import FeedAnswer
+from device_agent.failpoint import failpoint
+from device_agent.vm.interface import VmPool
+
+DATABASE = "agent.db"
+
+
+class AgentCore:
+    """One agent.
+
+    Attributes:
+        store: What is durable.
+        clock: The clock as the cloud mended it.
+        syncer: Speaks with the cloud.
+        installer: Carries out documents.
+        runner: Runs events.
+        tunnel: Sends reports.
+        documents: Set when a document was accepted.
+        reports: Set when there may be something to report.
+    """
+
+    def __init__(
+        self,
+        *,
+        home: Path,
+        link: Link,
+        supply: Supply,
+        pool: VmPool,
+        clock: Clock,
+        random: Random,
+        facts: Facts,
+        conditions: DeviceConditions | None = None,
+        policy: LocalPolicy | None = None,
+        settings: AgentSettings | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        """Opens the store, blames what was running at the last death, and cleans up.
+
+        Raises:
+            StoreUnknown: a newer agent wrote the home folder.
+        """
+        settings = settings or AgentSettings()
+        observer = observer or Observer()
+        home.mkdir(parents=True, exist_ok=True)
+        self.settings = settings
+        self._random = random
+        self.documents = asyncio.Event()
+        self.reports = asyncio.Event()
+        self._observer = observer
+        self.store = Store(home / DATABASE, random=random, settings=settings)
+        try:
+            self.clock = TrustedClock(clock, self.store.held.agent().clock_offset_ms)
+            self._recover()
+            self.runner = Runner(
+                store=self.store,
+                home=home,
+                pool=pool,
+                clock=self.clock,
+                settings=settings,
+                python_tag=facts.python_tag,
+                observer=observer,
+                on_reports=self._reported,
+            )
+            self.installer = Installer(
+                store=self.store,
+                home=home,
+                supply=supply,
+                conditions=conditions or FixedConditions(),
+                policy=policy or LocalPolicy(),
+                clock=self.clock,
+                random=random,
+                settings=settings,
+                python_tag=facts.python_tag,
+                in_use=self.runner.in_use,
+                observer=observer,
+            )
+            self.syncer = Syncer(
+                store=self.store,
+                link=link,
+                supply=supply,
+                clock=self.clock,
+                random=random,
+                facts=facts,
+                settings=settings,
+                observer=observer,
+                on_document=self._documented,
+            )
+            self.tunnel = Tunnel(
+                store=self.store,
+                link=link,
+                clock=self.clock,
+                settings=settings,
+                on_events=self.runner.wake,
+            )
+            self.installer.clean_up()
+        except BaseException:
+            self.store.close()
+            raise
+
+    def close(self) -> None:
+        """Closes the store."""
+        self.store.close()
+
+    def feed(self, events: Sequence[Event]) -> list[FeedAnswer]:
+        """Logs events, all in one durable transaction, and answers for each."""
+        answers: list[FeedAnswer] = []
+        with self.store.transaction():
+            tasks = self._listening()
+            for event in events:
+                event.wall_ms = event.wall_ms or self.clock.wall_ms()
+                event.monotonic_ns = event.monotonic_ns or self.clock.monotonic_ns()
+                wanted = self.store.log.listeners(event.event_id) & tasks
+                answers.append(self.store.log.append(event, wanted))
+        failpoint("agent.feed.stored")
+        self._observer.fed(answers)
+        self.runner.wake()
+        return answers
+
+    async def turn(self) -> None:
+        """Does once whatever is due: sync, install, run, report."""
+        await self.syncer.sync_if_due()
+        await self.installer.install_wanted()
+        await self.runner.run_pending()
+        self.syncer.hurry_for_acks()
+        if self.tunnel.has_something_to_say():
+            await self.talk(0)
+
+    async def talk(self, idle_ms: int) -> bool:
+        """One conversation on the tunnel; False when it broke, which costs nothing but time."""
+        try:
+            await self.tunnel.talk(idle_ms)
+        except ReportGap as error:
+            self._observer.tunnel_failed(error.code, str(error))
+            self._renumber(error)
+            return False
+        except (PeerUnreachable, PeerRefused) as error:
+            self._observer.tunnel_failed(error.code, str(error))
+            return False
+        return True
+
+    def _documented(self) -> None:
+        self.installer.forget_pauses()
+        self.documents.set()
+        self.runner.wake()
+
+    def _reported(self) -> None:
+        self.tunnel.wake()
+        self.reports.set()
+
+    def _listening(self) -> frozenset[str]:
+        agent = self.store.held.agent()
+        if agent.kill_all:
+            return frozenset()
+        stopped = self.store.held.killed() | self.store.held.opted_out()
+        rows = self.store.held.tasks().values()
+        return frozenset(
+            row.task
+            for row in rows
+            if row.digest and not row.quarantined and row.task not in stopped
+        )
+
+    def _renumber(self, gap: ReportGap) -> None:
+        """The cloud forgot reports that it had: what is left goes out as a new log, counted from 1."""
+        oldest = next(iter(self.store.outbox.reports(0)), None)
+        if oldest is None or gap.expected >= oldest.sequence:
+            return  # the next stream starts at the oldest, which the cloud waits for
+        with self.store.transaction():
+            self.store.outbox.renumber(self._random.randbytes(BOOT_BYTES))
+        failpoint("agent.tunnel.renumbered")
+        self.syncer.forget_sent()
+
+    def _recover(self) -> None:
+        for task in self.store.recover(self.clock.wall_ms()):
+            self._observer.broken(task, "TASK_QUARANTINED", "the agent died inside it too often")
+        failpoint("agent.start.recovered")

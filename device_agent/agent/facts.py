@@ -1,0 +1,28 @@
+"""What this device says of itself, gathered once at the start."""
+
+import platform
+from importlib.metadata import version
+
+from device_agent.agent.config import AgentConfig
+from device_agent.agent.messages import Facts
+from device_agent.engine import _core
+from device_agent.tasks.bytecode import python_tag
+
+DISTRIBUTION = "shoal"
+# Version of shoal_task that this agent's VMs offer.
+GUEST_API = 1
+
+
+def gather_facts(config: AgentConfig) -> Facts:
+    """The facts of this machine and this configuration."""
+    return Facts(
+        agent_version=version(DISTRIBUTION),
+        guest_api=GUEST_API,
+        op_set=_core.OP_SET,
+        python_tag=python_tag(),
+        cpu_features=_core.cpu_features(),
+        os=platform.system().lower(),
+        os_version=platform.release(),
+        app_version=config.app_version,
+        attributes=config.attributes,
+    )

@@ -1,0 +1,58 @@
+"""A VmPool that runs a bundle's bytecode in this interpreter, at once; nothing limits it."""
+
+import marshal
+from collections.abc import Callable
+
+from shoal_task.event import Event
+
+from device_agent.failpoint import failpoint
+from device_agent.vm.interface import Emit, RunResult, VmSpec
+
+
+class FakePool:
+    """Executes `code.bin` for real, with `emit` and `log` as globals of the module.
+
+    Attributes:
+        runs: (key, event uid) in the order in which runs began.
+        retired: Keys that were retired.
+    """
+
+    def __init__(self) -> None:
+        self.runs: list[tuple[str, bytes]] = []
+        self.retired: list[str] = []
+        self._entries: dict[str, tuple[Callable[[Event], object], list[Emit]]] = {}
+
+    async def run(self, spec: VmSpec, event: bytes) -> RunResult:
+        """Runs one event; an exception is the outcome TASK_ERROR."""
+        parsed = Event.from_bytes(event)
+        self.runs.append((spec.key, parsed.uid))
+        entry, emits = self._entry(spec)
+        emits.clear()
+        try:
+            entry(parsed)
+        except Exception as error:  # whatever the task's code raises is its outcome
+            return RunResult(
+                outcome="TASK_ERROR", emits=(), logs=(), wall_us=7, message=repr(error)
+            )
+        return RunResult(outcome="ok", emits=tuple(emits), logs=(), wall_us=7, message="")
+
+    async def retire(self, key: str) -> None:
+        """Forgets a key."""
+        self.retired.append(key)
+        self._entries.pop(key, None)
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    def _entry(self, spec: VmSpec) -> tuple[Callable[[Event], object], list[Emit]]:
+        if spec.key not in self._entries:
+            module, _, function = spec.entry.partition(":")
+            emits: list[Emit] = []
+            namespace = {
+                "emit": lambda topic, payload: emits.append(Emit(topic=topic, payload=payload)),
+                "failpoint": failpoint,
+                "resources": dict(spec.resources),
+            }
+            exec(marshal.loads(spec.modules[module]), namespace)
+            self._entries[spec.key] = (namespace[function], emits)  # type: ignore[assignment]  # of the task's code
+        return self._entries[spec.key]
