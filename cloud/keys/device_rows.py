@@ -3,6 +3,7 @@
 Rules of this module:
 
 - A token is marked as used by one statement with its condition in it: of two devices, one wins.
+- A device's row is locked when it is read for a change, before its namespace is: changes have one order.
 - Every change of a device that gateways must hear of bumps the epoch; every change writes its audit row.
 """
 
@@ -56,8 +57,10 @@ async def store_device(
 ) -> None:
     """Writes a device that enrols, or enrols again: then a revocation ends."""
     namespace, device_id = certificate.namespace, certificate.device_id
-    known = sa.select(devices.c.revoked_at_ms).where(
-        devices.c.namespace == namespace, devices.c.device_id == device_id
+    known = (
+        sa.select(devices.c.revoked_at_ms)
+        .where(devices.c.namespace == namespace, devices.c.device_id == device_id)
+        .with_for_update()
     )
     before = (await connection.execute(known)).one_or_none()
     row = {
@@ -90,9 +93,11 @@ async def revoked_at(connection: AsyncConnection, namespace: str, device_id: str
     """
     row = (
         await connection.execute(
-            sa.select(devices.c.revoked_at_ms).where(
+            sa.select(devices.c.revoked_at_ms)
+            .where(
                 devices.c.namespace == namespace, devices.c.device_id == check_device_id(device_id)
             )
+            .with_for_update()
         )
     ).one_or_none()
     if row is None:
