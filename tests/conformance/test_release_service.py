@@ -4,12 +4,6 @@ import asyncio
 
 import pytest
 import sqlalchemy as sa
-from cloud.store.audit import read_audit, verify_chain
-from cloud.store.database import Database
-from cloud.store.epochs import changes_since
-from cloud.store.errors import IdempotencyKeyReused
-from tests.helpers.release_sets import NAMESPACE as NS
-from tests.helpers.release_sets import version
 
 from cloud.rollout import codec
 from cloud.rollout.errors import (
@@ -23,9 +17,15 @@ from cloud.rollout.errors import (
 from cloud.rollout.machine import Command, Counts, ReleaseState, Stage, replay
 from cloud.rollout.release import Release, ReleaseDraft
 from cloud.rollout.rows import read_log
+from cloud.store.audit import read_audit, verify_chain
+from cloud.store.database import Database
+from cloud.store.epochs import changes_since
+from cloud.store.errors import IdempotencyKeyReused
 from cloud.store.tables import releases
 from cloud.targeting.targeting import Targeting
 from tests.helpers.release_fleet import TASK, ReleaseFleet
+from tests.helpers.release_sets import NAMESPACE as NS
+from tests.helpers.release_sets import version
 
 TWO = (Stage(share_ppm=400_000, promote_at_ppm=1_000_000), Stage(share_ppm=1_000_000))
 ALL_AT_ONCE = (Stage(share_ppm=1_000_000, promote_at_ppm=1_000_000),)

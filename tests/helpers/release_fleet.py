@@ -10,15 +10,14 @@ import hashlib
 from collections.abc import Iterable
 from typing import Self
 
-from cloud.store.database import Database
-from tests.helpers.manual_clock import ManualClock
-from tests.helpers.release_sets import NAMESPACE, version
-from tests.helpers.seed_store import Seed
-
 from cloud.rollout.release import Release
 from cloud.rollout.service import ReleaseService
 from cloud.rollout.settings import RolloutSettings
+from cloud.store.database import Database
 from cloud.targeting.bucket import bucket
+from tests.helpers.manual_clock import ManualClock
+from tests.helpers.release_sets import NAMESPACE, version
+from tests.helpers.seed_store import Seed
 
 TASK = "digits"
 
