@@ -18,7 +18,14 @@ from shoal.device.v1 import device_pb2
 from cloud.gateway.checks import check_profile, read_request
 from cloud.gateway.decide import Decision, Kind, compare, decide
 from cloud.gateway.errors import NamespaceNotServed
-from cloud.gateway.pacing import PLACES, PRESSURE_STEPS, Load, next_sync_after_ms, place_of
+from cloud.gateway.pacing import (
+    PLACES,
+    PREFIX_CHARS,
+    PREFIXES,
+    PRESSURE_STEPS,
+    Load,
+    next_sync_after_ms,
+)
 from cloud.gateway.profile import DeviceView
 from cloud.gateway.release_set import ReleaseSet
 from cloud.gateway.settings import GatewaySettings
@@ -88,7 +95,7 @@ class Answerer:
         self._signer = signer
         self._settings = settings
         self._load = Load(settings.pacing)
-        self._paces: dict[tuple[bool, int], list[bytes]] = {}
+        self._paces: dict[tuple[bool, int], dict[str, bytes]] = {}
         self._retry = varint_field(_NEXT, settings.pacing.retry_ms) + varint_field(_RETRY, 1)
         self._now_ms = -1
         self._time = b""
@@ -182,11 +189,11 @@ class Answerer:
         paces = self._paces.get((release_set.stepping, level))
         if paces is None:
             paces = self._pace_fields(release_set.stepping, level)
-        return release_set.epoch_field + paces[place_of(peer.device_id)]
+        return release_set.epoch_field + paces[peer.device_id[:PREFIX_CHARS]]
 
-    def _pace_fields(self, stepping: bool, level: int) -> list[bytes]:
-        fields = [
-            varint_field(
+    def _pace_fields(self, stepping: bool, level: int) -> dict[str, bytes]:
+        fields = {
+            prefix: varint_field(
                 _NEXT,
                 next_sync_after_ms(
                     self._settings.pacing,
@@ -195,8 +202,8 @@ class Answerer:
                     pressure=level / PRESSURE_STEPS,
                 ),
             )
-            for place in range(PLACES)
-        ]
+            for place, prefix in enumerate(PREFIXES)
+        }
         if len(self._paces) >= PLACES:
             self._paces.clear()
         self._paces[stepping, level] = fields

@@ -14,10 +14,11 @@ Rules of this module:
 """
 
 import enum
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
 
-from cloud.gateway.profile import DeviceView
+import msgspec
+
+from cloud.gateway.profile import DeviceView, Held
 from cloud.gateway.release_set import ReleaseSet, TaskPlan
 from cloud.gateway.resolve import Told, Verdict, resolve
 from device_agent.tasks.director import DOCUMENT_BYTES_MAX, TASKS_MAX
@@ -39,8 +40,7 @@ class Kind(enum.Enum):
     CHANGED = enum.auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """The answer before it is signed.
 
     Attributes:
@@ -81,7 +81,7 @@ def decide(release_set: ReleaseSet, view: DeviceView, epoch: int) -> Decision:
 def _to_resolve(release_set: ReleaseSet, view: DeviceView, epoch: int) -> Iterable[str]:
     changed = release_set.log.since(epoch) if epoch else None
     if changed is None:
-        return {*release_set.tasks, *view.tasks()}
+        return {*release_set.tasks, *view.rows()}
     unsettled = view.unsettled()
     return {*changed, *unsettled} if unsettled else changed
 
@@ -103,19 +103,18 @@ def _any_new(verdicts: Iterable[Verdict]) -> bool:
 def _document(release_set: ReleaseSet, view: DeviceView, verdicts: dict[str, Verdict]) -> Decision:
     """The whole document: the verdicts, and what stands of the rest of the profile."""
     named = {task: verdict.instruction for task, verdict in verdicts.items()}
-    held = view.tasks()
-    for task in held:
+    plans = release_set.tasks
+    rows = view.rows()
+    for task, row in rows.items():
         if task not in named:
-            named[task] = _rest(release_set.tasks.get(task), task, view)
-    kept = _within_limits(named, held)
+            named[task] = _rest(plans.get(task), task, row, view)
+    kept = _within_limits(named, rows)
     instructions = tuple(named[name] for name in sorted(kept))
     return Decision(Kind.CHANGED, instructions, left_out=len(named) - len(kept))
 
 
-def _rest(plan: TaskPlan | None, task: str, view: DeviceView) -> bytes:
+def _rest(plan: TaskPlan | None, task: str, row: Held, view: DeviceView) -> bytes:
     """A task that did not change: `keep`, unless the row is not what the cloud thinks that it gave."""
-    row = view.held(task)
-    assert row is not None  # the name comes from the profile
     version = plan.versions.get(row.version) if plan is not None else None
     if row.steady and version is not None and version.version.digest == row.digest:
         return version.keep
@@ -124,14 +123,13 @@ def _rest(plan: TaskPlan | None, task: str, view: DeviceView) -> bytes:
     return verdict.instruction
 
 
-def _within_limits(named: dict[str, bytes], held: list[str]) -> list[str]:
+def _within_limits(named: dict[str, bytes], held: Collection[str]) -> Collection[str]:
     """Names that fit: first what the device holds, then the rest, each in order of name."""
     if len(named) <= TASKS_MAX and sum(map(len, named.values())) <= INSTRUCTIONS_BYTES_MAX:
-        return list(named)
-    holds = set(held)
+        return named
     kept: list[str] = []
     left_bytes = INSTRUCTIONS_BYTES_MAX
-    for name in sorted(named, key=lambda name: (name not in holds, name)):
+    for name in sorted(named, key=lambda name: (name not in held, name)):
         if len(kept) < TASKS_MAX and len(named[name]) <= left_bytes:
             kept.append(name)
             left_bytes -= len(named[name])

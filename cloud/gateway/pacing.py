@@ -9,7 +9,10 @@ Rules of this module:
 
 from cloud.gateway.settings import PacingSettings
 
-PLACES = 256
+# A device's place is the first byte of its id, which is a hash already.
+PREFIX_CHARS = 2
+PREFIXES = tuple(f"{place:02x}" for place in range(256))
+PLACES = len(PREFIXES)
 # Pressure is told in steps of a quarter, so that answers can be made beforehand.
 PRESSURE_STEPS = 4
 
@@ -29,11 +32,6 @@ def next_sync_after_ms(
     # From -1 at the first place to +1 at the last.
     offset = 2 * place / (PLACES - 1) - 1
     return max(1, round(stretched * (1 + offset * settings.jitter_ppm / 1_000_000)))
-
-
-def place_of(device_id: str) -> int:
-    """The device's place in the jitter: the first byte of its id, which is a hash already."""
-    return int(device_id[:2], 16) * PLACES >> 8
 
 
 class Load:

@@ -7,9 +7,9 @@ Rules of this module:
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
+import msgspec
 from shoal.device.v1 import device_pb2
 from shoal.identity.v1 import identity_pb2
 
@@ -26,8 +26,7 @@ KILLED = device_pb2.TASK_STATE_KILLED
 _STEADY = frozenset((INSTALLED, QUARANTINED, KILLED))
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(msgspec.Struct, frozen=True):
     """One row of the profile: the version held, or wanted while pending or failed."""
 
     version: int
@@ -87,7 +86,15 @@ class DeviceView:
         device_id: Who it is, by its certificate.
     """
 
-    __slots__ = ("_attributes", "_capabilities", "_data", "_enrolled", "_request", "device_id")
+    __slots__ = (
+        "_attributes",
+        "_capabilities",
+        "_data",
+        "_enrolled",
+        "_request",
+        "_rows",
+        "device_id",
+    )
 
     def __init__(
         self,
@@ -102,6 +109,7 @@ class DeviceView:
         self._enrolled = enrolled
         self._attributes: Mapping[str, str] | None = None
         self._capabilities: Capabilities | None = None
+        self._rows: dict[str, Held] | None = None
 
     @classmethod
     def of(
@@ -115,6 +123,8 @@ class DeviceView:
 
     def held(self, task: str) -> Held | None:
         """The task's row of the profile."""
+        if self._rows is not None:
+            return self._rows.get(task)
         # A name that is nowhere in the request is in no row: cheaper than reading ten rows to see that.
         if task.encode() not in self._data:
             return None
@@ -124,9 +134,15 @@ class DeviceView:
                 return Held(version.version, version.digest, row.state)
         return None
 
-    def tasks(self) -> list[str]:
-        """Names of the profile's rows."""
-        return [row.version.task for row in self._request.installed]
+    def rows(self) -> Mapping[str, Held]:
+        """The whole profile, by task; of two rows of a task the first counts."""
+        if self._rows is None:
+            rows: dict[str, Held] = {}
+            for row in self._request.installed:
+                version = row.version
+                rows.setdefault(version.task, Held(version.version, version.digest, row.state))
+            self._rows = rows
+        return self._rows
 
     def unsettled(self) -> list[str]:
         """Names of the rows that are not steady."""

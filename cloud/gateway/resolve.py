@@ -14,7 +14,8 @@ Rules of this module:
 """
 
 import enum
-from dataclasses import dataclass
+
+import msgspec
 
 from cloud.gateway.profile import INSTALLED, DeviceView, Held
 from cloud.gateway.release_set import ReleasePlan, TaskPlan, removal_of
@@ -35,8 +36,7 @@ class Told(enum.Enum):
     NEW = enum.auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """What shall become of a task.
 
     Attributes:

@@ -135,7 +135,7 @@ class ServerSettings:
     """
 
     message_bytes_max: int = 320 * 1024
-    streams_max: int = 32
+    streams_max: int = 128
     connection_idle_ms_max: int = 300_000
     connection_age_ms_max: int = 3_600_000
     keepalive_interval_ms_min: int = 10_000

@@ -83,7 +83,9 @@ class LiveGateway:
 
 @asynccontextmanager
 async def live_gateway(
-    database: Database, settings: GatewaySettings | None = None
+    database: Database,
+    settings: GatewaySettings | None = None,
+    more: Sequence[grpc.GenericRpcHandler] = (),
 ) -> AsyncIterator[LiveGateway]:
     seed, tls = Seed(database), TlsCloud()
     signer = DirectorSigner(Ed25519PrivateKey.generate())
@@ -112,6 +114,7 @@ async def live_gateway(
     await asyncio.wait_for(started.wait(), 10)
     server = grpc.aio.server(options=chosen.server.options())
     add_device_service(server, parts.gateway, PeerReader())
+    server.add_generic_rpc_handlers(tuple(more))
     port = server.add_secure_port("localhost:0", tls.server_credentials())
     await server.start()
     yield LiveGateway(port, parts, seed, tls, signer, outcomes)

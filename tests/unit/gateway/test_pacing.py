@@ -1,7 +1,16 @@
+from itertools import product
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.gateway.pacing import PLACES, PRESSURE_STEPS, Load, next_sync_after_ms, place_of
+from cloud.gateway.pacing import (
+    PLACES,
+    PREFIX_CHARS,
+    PREFIXES,
+    PRESSURE_STEPS,
+    Load,
+    next_sync_after_ms,
+)
 from cloud.gateway.settings import PacingSettings
 
 SETTINGS = PacingSettings(
@@ -28,9 +37,10 @@ def test_pressure_stretches_up_to_a_bound_and_never_shortens() -> None:
     assert after(0, pressure=0.1) == after(0)
 
 
-@given(device=st.binary(min_size=16, max_size=16))
-def test_a_place_is_the_devices_own(device: bytes) -> None:
-    assert place_of(device.hex()) == device[0]
+def test_every_id_has_a_place() -> None:
+    assert {device.hex()[:PREFIX_CHARS] for device in map(bytes, product(range(256)))} == set(
+        PREFIXES
+    )
 
 
 @given(place=st.integers(0, PLACES - 1), stepping=st.booleans(), pressure=st.floats(0, 1e6))
