@@ -66,3 +66,8 @@ endif
 ONLY ?=
 bench: setup
 	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(PYTHON) -m tests.bench.run --only "$(ONLY)"
+
+# The main job on this machine, embedded default: no server, no configuration. KEEP=1 leaves it running.
+KEEP ?=
+demo: build/native.stamp console
+	$(PYTHON) -m docs.examples.digits.demo $(if $(KEEP),--keep) demo

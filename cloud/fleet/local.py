@@ -90,6 +90,11 @@ class LocalCloud:
         return (self.home / "admin.token").read_text().strip()
 
     @property
+    def database_url(self) -> str:
+        """URL of the embedded database; its bus lies in it too."""
+        return f"sqlite:///{self.home / 'shoal.db'}"
+
+    @property
     def publishing_keys(self) -> Path:
         """Folder of the keys of the embedded default."""
         return self.home / "keys"
