@@ -13,10 +13,11 @@ from importlib.metadata import version
 from cyclopts import App, CycloptsError
 from rich.console import Console
 
-from cloud.admin.cli import access, devices, keys, models, releases, tasks
+from cloud.admin.cli import access, clouds, devices, keys, models, releases, tasks
 from cloud.admin.cli.about import about
 from cloud.admin.cli.output import EXIT_DONE, EXIT_TIMEOUT, EXIT_USAGE, Format, show_error
 from device_agent.errors import ShoalError
+from device_agent.vm.process import drain_and_exit
 
 app = App(
     name="shoal",
@@ -29,6 +30,7 @@ for group in (
     releases.app,
     devices.app,
     devices.kill,
+    clouds.app,
     keys.app,
     models.app,
     access.tokens,
@@ -51,7 +53,7 @@ def asked_format(arguments: Sequence[str]) -> Format:
 def run(arguments: Sequence[str]) -> int:
     """Runs one command and gives its exit code."""
     try:
-        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        ended = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         console = Console(stderr=True, soft_wrap=True)
         console.print(f"[bold red]USAGE[/] {error}", highlight=False)
@@ -65,12 +67,12 @@ def run(arguments: Sequence[str]) -> int:
         return EXIT_TIMEOUT
     except BrokenPipeError:
         return EXIT_DONE
-    return EXIT_DONE
+    return ended if isinstance(ended, int) else EXIT_DONE
 
 
 def main() -> None:
     """Entry point of the `shoal` command."""
-    sys.exit(run(sys.argv[1:]))
+    drain_and_exit(run(sys.argv[1:]))
 
 
 if __name__ == "__main__":

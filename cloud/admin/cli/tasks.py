@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from cloud.admin.cli.client import Answer, RestClient
+from cloud.admin.cli.dry_run import try_task
 from cloud.admin.cli.errors import UsageWrong
 from cloud.admin.cli.output import Column, field, show, show_rows, time_field
 from cloud.admin.cli.template import write_template
@@ -40,6 +41,19 @@ def init(folder: Path, *, name: str = "") -> None:
     """Write a new task that works: task.toml, a script, its unit test and sample events."""
     for path in write_template(folder, name or folder.resolve().name):
         print(path)
+
+
+@app.command(name="test")
+def try_bundle(
+    folder: Path,
+    *,
+    events: Annotated[
+        Path | None, Parameter(help="folder with one payload a file; default FOLDER/events")
+    ] = None,
+    where: Where = HERE,
+) -> int:
+    """Run a task on sample events, in the VM that devices use, limits on."""
+    return try_task(folder, events or folder / "events", where.output)
 
 
 @app.command

@@ -28,12 +28,13 @@ def main() -> int:
     if arguments.folder.exists():
         shutil.rmtree(arguments.folder)
     console = Console()
+    code = 1
     try:
-        return asyncio.run(play(Demo(arguments.folder.resolve()), console, keep=arguments.keep))
+        code = asyncio.run(play(Demo(arguments.folder.resolve()), console, keep=arguments.keep))
     except* ProcessFailed as group:
         for error in group.exceptions:
-            Console(stderr=True).print(f"[bold red]the demo failed[/]: {error}", highlight=False)
-        return 1
+            Console(stderr=True).print(f"the demo failed: {error}", markup=False, highlight=False)
+    return code
 
 
 async def play(demo: Demo, console: Console, *, keep: bool) -> int:
