@@ -50,7 +50,7 @@ async def set_switch(
     await append_audit(
         connection, namespace, actor, "kill.set", task or "*", {"reason": reason}, now_ms
     )
-    failpoint("rollout.kill.written")
+    failpoint("rollout.kill_set.written")
     return epoch
 
 
@@ -70,7 +70,7 @@ async def clear_switch(
     await append_audit(
         connection, namespace, actor, "kill.clear", task or "*", {"reason": reason}, now_ms
     )
-    failpoint("rollout.kill.written")
+    failpoint("rollout.kill_cleared.written")
     return epoch
 
 
