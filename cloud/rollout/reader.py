@@ -98,6 +98,8 @@ class ReleaseReader:
                 at_ms=at_ms,
                 actor=actor,
                 event=msgspec.to_builtins(entry),
+                state=state.phase,
+                stage_index=state.stage_index,
                 message=sentence(state),
             )
             for (revision, at_ms, actor, entry), state in zip(log, states, strict=True)

@@ -99,13 +99,17 @@ class ReleaseEvent:
         revision: Place in the log, from 1.
         actor: Who caused it; "cloud" for what happened by itself.
         event: The entry as JSON, by its "type".
-        message: Where the release stood afterwards, for people.
+        state: Where the release stood afterwards.
+        stage_index: Which stage was out afterwards; -1 before the start.
+        message: The same in a sentence, for people.
     """
 
     revision: int
     at_ms: int
     actor: str
     event: Mapping[str, object]
+    state: ReleaseState
+    stage_index: int
     message: str
 
 

@@ -103,6 +103,7 @@ async def test_the_log_replays_to_the_stored_state(fleet: ReleaseFleet) -> None:
     assert codec.state_from_json(machine) == state
     events = await fleet.service.events(NS, release.id)
     assert [event.event["type"] for event in events] == ["created", "command", "counted", "command"]
+    assert [event.stage_index for event in events] == [-1, 0, 0, 0]
     assert [event.message for event in events] == [
         "draft",
         "running: stage 1 of 1, 100 % of its fleet",
