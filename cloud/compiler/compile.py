@@ -93,7 +93,10 @@ def _lower(to: Lowering, node: Node, rule: Rule | None) -> None:
     elif any(node.outputs[1:]):
         raise Refused("only its first output can be had")
     else:
-        rule(to, node)
+        try:
+            rule(to, node)
+        except (ValueError, IndexError, TypeError) as error:
+            raise Refused(f"its constants do not fit it: {error}") from error
 
 
 def compile_file(source: Path, destination: Path) -> int:

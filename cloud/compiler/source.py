@@ -108,7 +108,13 @@ def read_onnx(data: bytes) -> Source:
     try:
         onnx.checker.check_model(model)
         inferred = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-    except (onnx.checker.ValidationError, shape_inference.InferenceError) as error:
+    except (
+        onnx.checker.ValidationError,
+        shape_inference.InferenceError,
+        ValueError,  # what the package itself meets: unknown types, names that are not UTF-8
+        RuntimeError,
+        TypeError,
+    ) as error:
         raise OnnxInvalid(f"not a valid ONNX model: {_first_line(error)}") from error
     graph = inferred.graph
     constants = {tensor.name: _array(tensor) for tensor in graph.initializer}

@@ -88,6 +88,22 @@ def test_batch_normalisation_becomes_two_operators() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "made",
+    [node("Clip", "x pair pair", "y"), node("Slice", "x pair single", "y")],
+    ids=lambda made: made.op_type,
+)
+def test_constants_that_do_not_fit_are_refused_by_name(made: onnx.NodeProto) -> None:
+    constants = {"single": np.array([1])}
+    constants["pair"] = np.array([0, 0], np.float32 if made.op_type == "Clip" else np.int64)
+    graph = onnx.load_model_from_string(TINY)
+    graph.graph.node[0].CopyFrom(made)
+    for name, value in constants.items():
+        graph.graph.initializer.append(numpy_helper.from_array(value, name))
+    with pytest.raises((OnnxUnsupported, OnnxInvalid)):
+        compile_onnx(graph.SerializeToString())
+
+
 def test_every_unsupported_operator_is_named_and_only_those() -> None:
     nodes = [
         node("Relu", "x", "a"),
