@@ -9,8 +9,7 @@ Rules of this module:
 
 import asyncio
 
-from cloud.bus.open import open_bus
-
+from cloud.bus.opening import open_bus
 from cloud.store.database import Database
 from cloud.telemetry.consumer import Consumer
 from cloud.telemetry.replies import ReplyHub, ReplyService
@@ -24,7 +23,7 @@ async def cloud_side(demo: Demo) -> None:
     """Answers and counts until it is cancelled."""
     clock = SystemClock()
     database = await Database.open(demo.cloud.database_url)
-    bus = open_bus("embedded:", database, clock)
+    bus = await open_bus("embedded:", database, clock)
     replies = ReplyService(database, clock, TelemetrySettings(), ReplyHub())
     answerer = Answerer(Recogniser(demo.cloud_model()), replies, NAMESPACE)
 
