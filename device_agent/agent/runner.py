@@ -116,6 +116,7 @@ class Runner:
         if not self._store.outbox.has_room():
             return 0
         rows = self._store.held.tasks()
+        self._retire_replaced(rows)
         for task in self._runnable():
             if not self._may_join(task, rows):
                 continue
@@ -161,10 +162,7 @@ class Runner:
     def _active_of(self, task: str, row: TaskRow | None) -> Active | None:
         if row is None or row.quarantined or row.python_tag != self._python_tag:
             return None
-        known = self._active.get(task)
-        if known is None or known.row.digest != row.digest:
-            if known is not None:
-                self._retired.append(known.spec.key)
+        if task not in self._active:
             loaded = self._load(row)
             if loaded is None:
                 return None
@@ -231,7 +229,16 @@ class Runner:
                 self._store.held.keep_bundles(current)
         self._observer.ran(work.task, row.version, result)
 
+    def _retire_replaced(self, rows: Mapping[str, TaskRow]) -> None:
+        """No new run takes a version that was replaced, removed or quarantined."""
+        for task, active in list(self._active.items()):
+            row = rows.get(task)
+            if row is None or row.quarantined or row.digest != active.row.digest:
+                del self._active[task]
+                self._retired.append(active.spec.key)
+
     async def _retire_idle(self) -> None:
+        self._retire_replaced(self._store.held.tasks())
         running = {active.spec.key for active in self._in_flight.values()}
         idle = [key for key in self._retired if key not in running]
         self._retired = [key for key in self._retired if key in running]

@@ -96,12 +96,15 @@ async def test_remove_reports_the_events_it_ends(cloud: FakeCloud, device: Virtu
     cloud.publish("echo", 1, ECHO, triggers=[1001])
     cloud.release("echo", 1)
     await device.turns(1)
+    device.core.feed([event(0)])
+    await device.turns(1)
     device.core.feed([event(1)])
     cloud.release("echo", 0)
     await device.core.syncer.sync_if_due()
     assert versions(device) == {}
     await device.turns(2)
-    assert device.known.outcomes == {"TASK_REMOVED": 1}
+    assert len(device.pool.retired) == 1
+    assert device.known.outcomes == {"ok": 1, "TASK_REMOVED": 1}
     assert not (device.home / "bundles" / "echo").exists() or device.core.installer.clean_up()
     assert outcomes(device)[-1] == (device_pb2.OUTCOME_REMOVED, "")
 
