@@ -9,6 +9,7 @@ Rules of this module:
 
 import enum
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from device_agent.agent.errors import PeerRefused
@@ -252,8 +253,8 @@ class Outbox:
         )
         return [reply_id for (reply_id,) in rows]
 
-    def delete_received(self, reply_ids: list[bytes]) -> None:
-        """The cloud was told; should it have missed that, it sends the reply again and is told again."""
+    def delete_received(self, reply_ids: Sequence[bytes]) -> None:
+        """The cloud was told."""
         self._connection.executemany(
             "DELETE FROM received WHERE reply_id=?", [[reply_id] for reply_id in reply_ids]
         )

@@ -52,7 +52,7 @@ class Agent:
     async def _keep_up(self) -> None:
         self.upkeeps += 1
 
-    async def until(self, holds: Callable[[], bool], within_s: float = 10.0) -> None:
+    async def until(self, holds: Callable[[], bool], within_s: float = 60.0) -> None:
         async with asyncio.timeout(within_s):
             while not holds():
                 assert not self.task.done(), self.task
