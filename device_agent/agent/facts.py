@@ -3,14 +3,14 @@
 import platform
 from importlib.metadata import version
 
+from shoal_task import GUEST_API
+
 from device_agent.agent.config import AgentConfig
 from device_agent.agent.messages import Facts
 from device_agent.engine import _core
 from device_agent.tasks.bytecode import python_tag
 
 DISTRIBUTION = "shoal"
-# Version of shoal_task that this agent's VMs offer.
-GUEST_API = 1
 
 
 def gather_facts(config: AgentConfig) -> Facts:

@@ -1,0 +1,228 @@
+"""The command line `shoal-agent`.
+
+Rules of this module:
+
+- A command that fails prints one line on stderr, "CODE: what to do next", and exits with the number that
+  docs/reference/exit-codes.md names; nothing is half-written.
+- `run` prepares the process for interpreters before anything else is imported that could start a thread, and ends
+  by drain_and_exit: a process with live VMs is never finalised (rule K5).
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random, SystemRandom
+from typing import Any
+
+from device_agent import failpoint
+from device_agent.errors import ShoalError
+
+OK = 0
+BAD_INPUT = 2
+NOT_READY = 3
+UNREACHABLE = 4
+REFUSED = 5
+INTERNAL = 70
+EXIT_CODES = {
+    "INVALID_ARGUMENT": BAD_INPUT,
+    "NOT_FOUND": BAD_INPUT,
+    "FAILED_PRECONDITION": NOT_READY,
+    "UNAVAILABLE": UNREACHABLE,
+    "DEADLINE_EXCEEDED": UNREACHABLE,
+    "RESOURCE_EXHAUSTED": UNREACHABLE,
+    "UNAUTHENTICATED": REFUSED,
+    "PERMISSION_DENIED": REFUSED,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        failpoint.arm_from_environment(os.environ)
+        code: int = options.command(options)
+    except ShoalError as error:
+        print(f"{error.code}: {error}", file=sys.stderr)  # noqa: T201  # a command line speaks on its streams
+        return EXIT_CODES.get(error.status, INTERNAL)
+    except (OSError, ValueError) as error:
+        print(f"{error}; correct the command and try again", file=sys.stderr)  # noqa: T201  # as above
+        return BAD_INPUT
+    return code
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every command with its options."""
+    top = argparse.ArgumentParser(
+        prog="shoal-agent", description="Runs released tasks on this device."
+    )
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    enrol = _command(commands, "enrol", _enrol, "give this device its identity")
+    enrol.add_argument("--code", required=True, help="enrolment code; - reads it from stdin")
+    run = _command(commands, "run", _run, "run until SIGTERM")
+    levels = ["DEBUG", "INFO", "WARNING", "ERROR"]
+    run.add_argument("--log-level", default="INFO", choices=levels, help="what is logged")
+    status = _command(commands, "status", _status, "show what lies in the home folder")
+    status.add_argument("-o", "--output", default="table", choices=["table", "json"], help="form")
+    out = _command(commands, "opt-out", _opt_out, "refuse a task on this device")
+    out.add_argument("task", help="name of the task")
+    out.add_argument("--undo", action="store_true", help="take the refusal back")
+    feed = _command(commands, "feed", _feed, "feed one event to the running agent")
+    feed.add_argument("--event-id", type=int, required=True, help="what happened")
+    feed.add_argument("--page-id", type=int, default=0, help="page on which it happened")
+    feed.add_argument("--uid", help="32 hex digits; the same uid twice is one event")
+    feed.add_argument("--payload", type=Path, help="file with the payload; - is stdin")
+    return top
+
+
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    text: str,
+) -> argparse.ArgumentParser:
+    made = commands.add_parser(name, help=text, description=text)
+    made.add_argument("--home", type=Path, required=True, help="the agent's home folder")
+    made.set_defaults(command=run)
+    return made
+
+
+def _enrol(options: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from device_agent.agent.config import load_config
+    from device_agent.agent.facts import gather_facts
+    from device_agent.agent.home import locked
+    from device_agent.agent.process import IDENTITY
+    from device_agent.tasks.enrol import enrol
+    from device_agent.tasks.fetch import HttpFetcher
+
+    code = sys.stdin.readline().strip() if options.code == "-" else options.code
+    facts = asdict(gather_facts(load_config(options.home)))
+    with locked(options.home):
+        identity = enrol(HttpFetcher, code, options.home / IDENTITY, facts)
+    _say({"device": identity.device_id, "namespace": identity.namespace}, "json")
+    return OK
+
+
+def _run(options: argparse.Namespace) -> int:
+    from device_agent.vm import process as vm_process
+
+    vm_process.install()  # before anything that may start a thread
+    try:
+        code = _serve(options)
+    except ShoalError as error:
+        print(f"{error.code}: {error}", file=sys.stderr)  # noqa: T201  # as above
+        code = EXIT_CODES.get(error.status, INTERNAL)
+    vm_process.drain_and_exit(code)
+    return code
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from device_agent.agent.config import load_config
+    from device_agent.agent.home import locked
+    from device_agent.agent.process import AgentProcess
+    from device_agent.agent.process_observer import configure_logs
+    from device_agent.agent.tracing import configure_tracing
+    from device_agent.vm.pool import InterpreterPool
+
+    configure_logs(options.log_level)
+    config = load_config(options.home)
+
+    async def serve() -> None:
+        await AgentProcess(options.home, config, InterpreterPool()).run()
+
+    with locked(options.home), configure_tracing(config.tracing_endpoint):
+        asyncio.run(serve())
+    return OK
+
+
+def _status(options: argparse.Namespace) -> int:
+    from device_agent.agent.home import read_status
+    from device_agent.agent.process import load_identity
+
+    identity = load_identity(options.home)
+    status = read_status(options.home)
+    shown: dict[str, Any] = {"device": identity.device_id, "namespace": identity.namespace}
+    if status is not None:
+        agent = status.agent
+        shown |= {
+            "running": status.running,
+            "epoch": agent.epoch,
+            "kill_all": agent.kill_all,
+            "events_open": agent.events_open,
+            "reports_open": agent.reports_open,
+            "document_expires_at_ms": agent.expires_at_ms,
+            "clock_offset_ms": agent.clock_offset_ms,
+            "tasks": [
+                {
+                    "task": row.task,
+                    "version": row.version,
+                    "wanted": row.wanted.version if row.wanted is not None else None,
+                    "told": row.told,
+                    "quarantined": row.quarantined,
+                    "killed": row.task in status.killed,
+                    "opted_out": row.task in status.opted_out,
+                }
+                for row in status.tasks
+            ],
+        }
+    _say(shown, options.output)
+    return OK
+
+
+def _opt_out(options: argparse.Namespace) -> int:
+    from device_agent.agent.core import DATABASE
+    from device_agent.agent.process import load_identity
+    from device_agent.agent.settings import AgentSettings
+    from device_agent.agent.store.store import Store
+    from device_agent.tasks.names import check_task_name
+
+    load_identity(options.home)
+    task = check_task_name(options.task)
+    random: Random = SystemRandom()
+    store = Store(options.home / DATABASE, random=random, settings=AgentSettings())
+    try:
+        with store.transaction():
+            store.held.put_opted_out(task, not options.undo)
+    finally:
+        store.close()
+    return OK
+
+
+def _feed(options: argparse.Namespace) -> int:
+    from shoal_task.event import Event
+
+    from device_agent.agent.home import SOCKET
+    from device_agent.events.feeder import FeederClient
+
+    uid = bytes.fromhex(options.uid) if options.uid else os.urandom(16)
+    event = Event(options.event_id, _payload(options.payload), uid=uid, page_id=options.page_id)
+    with FeederClient(options.home / SOCKET) as feeder:
+        (answer,) = feeder.feed([event])
+    _say({"uid": uid.hex(), "status": str(answer.status), "code": answer.code}, "json")
+    return OK if not answer.code else REFUSED
+
+
+def _payload(path: Path | None) -> bytes:
+    if path is None:
+        return b""
+    return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+
+
+def _say(shown: dict[str, Any], form: str) -> None:
+    if form == "json":
+        print(json.dumps(shown))  # noqa: T201  # as above
+        return
+    tasks = shown.pop("tasks", [])
+    for name, value in shown.items():
+        print(f"{name:24} {value}")  # noqa: T201  # as above
+    for row in tasks:
+        print("  ".join(f"{name}={value}" for name, value in row.items()))  # noqa: T201  # as above
+
+
+if __name__ == "__main__":
+    sys.exit(main())
