@@ -5,8 +5,8 @@ Rules of this module:
 - `submit` returns after the commit that holds its item, and raises what spoiled it; nothing is ever half told.
 - While one transaction commits, the next batch gathers: no timer, and a lone caller waits for nobody.
 - Bounded: a full queue raises at once.
-- An item that fails alone does not take the others down: a batch that failed by an unforeseen error is run again one by
-  one. An error of the database is everybody's and is told to all.
+- An item that fails alone does not take the others down: a batch that failed is run again one by one. What says
+  UNAVAILABLE (the database, the bus) is everybody's and is told to all.
 - `apply` may be called again for the same items (the transaction was rolled back before): it keeps no state.
 """
 
@@ -87,14 +87,15 @@ class GroupCommit[Item, Result]:
         items = [item for item, _ in batch]
         try:
             results = await self._database.run(lambda connection: self._apply(connection, items))
-        except ShoalError as error:
-            _settle(batch, [error] * len(batch))
         except asyncio.CancelledError:
             for _, future in batch:
                 future.cancel()
             raise
         except Exception as error:
-            await self._one_by_one(batch, error)
+            if isinstance(error, ShoalError) and error.status == "UNAVAILABLE":
+                _settle(batch, [error] * len(batch))
+            else:
+                await self._one_by_one(batch, error)
         else:
             _settle(batch, results)
             if self._committed is not None:
@@ -103,8 +104,9 @@ class GroupCommit[Item, Result]:
     async def _one_by_one(
         self, batch: list[tuple[Item, asyncio.Future[Result]]], error: Exception
     ) -> None:
-        _log.error("store.group_commit_failed", items=len(batch), exc_info=error)
         if len(batch) == 1:
+            if not isinstance(error, ShoalError):
+                _log.error("store.group_commit_failed", exc_info=error)
             _settle(batch, [error])
             return
         for entry in batch:

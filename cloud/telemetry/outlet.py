@@ -12,6 +12,9 @@ from typing import Protocol, runtime_checkable
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+# Records of one publish; a batch of many tunnels may hold more for one topic.
+PUBLISH_RECORDS_MAX = 500
+
 type Records = Sequence[tuple[str, bytes]]
 
 
@@ -46,10 +49,12 @@ class Outlet:
     async def put(self, connection: AsyncConnection, records: Mapping[str, Records]) -> None:
         """Publishes, in order of topic."""
         for topic in sorted(records):
-            if self._together is not None:
-                await self._together.publish_in(connection, topic, records[topic])
-            else:
-                await self._bus.publish(topic, records[topic])
+            for start in range(0, len(records[topic]), PUBLISH_RECORDS_MAX):
+                part = records[topic][start : start + PUBLISH_RECORDS_MAX]
+                if self._together is not None:
+                    await self._together.publish_in(connection, topic, part)
+                else:
+                    await self._bus.publish(topic, part)
 
     def committed(self, topics: Iterable[str]) -> None:
         """The transaction that `put` was part of has committed."""
