@@ -30,8 +30,10 @@ class AgentLoop:
         server: FeederServer | None,
         conditions: DeviceConditions,
         upkeep: Callable[[], Awaitable[None]] | None = None,
+        on_listening: Callable[[], None] = lambda: None,
     ) -> None:
         """`upkeep` is awaited every `renew_check_ms`: renewal of certificate and metadata."""
+        self._on_listening = on_listening
         self._core = core
         self._server = server
         self._conditions = conditions
@@ -43,6 +45,7 @@ class AgentLoop:
         if self._server is not None:
             await self._server.start()
         failpoint("agent.loop.started")
+        self._on_listening()
         try:
             await self._work(stop)
         finally:

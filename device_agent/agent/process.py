@@ -9,6 +9,8 @@ Rules of this module:
 
 import asyncio
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random, SystemRandom
 
@@ -84,6 +86,7 @@ class AgentProcess:
             server=FeederServer(home / SOCKET, self.core, on_invalid=self._observer.warn),
             conditions=conditions,
             upkeep=self._keep_up,
+            on_listening=lambda: self._observer.log.info("listening"),
         )
 
     async def run(self) -> None:
@@ -96,10 +99,8 @@ class AgentProcess:
             "started", device=self._identity.device_id, namespace=self._identity.namespace
         )
         try:
-            async with asyncio.TaskGroup() as group:
-                watching = group.create_task(self._watch())
+            with self._metrics():
                 await self._loop.run(stop)
-                watching.cancel()
         finally:
             await self._pool.close()
             await self._link.close()
@@ -107,13 +108,23 @@ class AgentProcess:
             self.core.close()
         self._observer.log.info("stopped", device=self._identity.device_id)
 
-    async def _watch(self) -> None:
+    @contextmanager
+    def _metrics(self) -> Iterator[None]:
         if not self._metrics_port:
+            yield
             return
+        self._observer.watch(self.core.store.held)
         with self._observer.serve(self._metrics_port):
-            while True:
-                self._observer.watch(self.core.store.held)
-                await asyncio.sleep(METRICS_EVERY_S)
+            watching = asyncio.create_task(self._watch())
+            try:
+                yield
+            finally:
+                watching.cancel()
+
+    async def _watch(self) -> None:
+        while True:
+            self._observer.watch(self.core.store.held)
+            await asyncio.sleep(METRICS_EVERY_S)
 
     def _link_identity(self) -> LinkIdentity:
         identity = self._identity

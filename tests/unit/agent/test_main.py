@@ -10,51 +10,22 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
 from shoal_task.event import Event
 
-from cloud.keys.authority import CertificateAuthority, create_authority, private_pem
 from device_agent.agent import main as command_line
 from device_agent.agent.main import BAD_INPUT, NOT_READY, OK, REFUSED, UNREACHABLE, main
 from device_agent.agent.settings import AgentSettings
 from device_agent.agent.store.held import TaskRow
 from device_agent.agent.store.store import Store
-from device_agent.clock import SystemClock
 from device_agent.events.server import FeederServer
-from device_agent.tasks.identity import IDENTITY_FILE, KEY_FILE
-from tests.helpers.device_identity import certificate_request
+from tests.helpers.device_identity import enrolled_home
 from tests.helpers.memory_log import MemoryLog
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """A home folder that is enrolled."""
-    key_pem, certificate_pem = create_authority()
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-    authority_key = load_pem_private_key(key_pem, None)
-    assert isinstance(authority_key, ec.EllipticCurvePrivateKey)
-    authority = CertificateAuthority(authority_key, x509.load_pem_x509_certificate(certificate_pem))
-    key = ec.generate_private_key(ec.SECP256R1())
-    issued = authority.issue_device(certificate_request(key), "demo/app", SystemClock().wall_ms())
-    folder = tmp_path / "home" / "identity"
-    folder.mkdir(parents=True)
-    (folder / KEY_FILE).write_bytes(private_pem(key))
-    (folder / IDENTITY_FILE).write_text(
-        json.dumps(
-            {
-                "device_id": issued.device_id,
-                "namespace": "demo/app",
-                "url": "https://127.0.0.1:1",
-                "sync_address": "127.0.0.1:1",
-                "ca_pem": certificate_pem.decode(),
-                "certificate_pem": issued.pem.decode(),
-                "root": "{}",
-            }
-        )
-    )
-    return tmp_path / "home"
+    return enrolled_home(tmp_path / "home")
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
