@@ -81,6 +81,15 @@ def newest_revision() -> str:
     return head
 
 
+def is_known_revision(revision: str) -> bool:
+    """Whether the code has a migration to this revision."""
+    try:
+        ScriptDirectory.from_config(_config()).get_revision(revision)
+    except CommandError:
+        return False
+    return True
+
+
 @asynccontextmanager
 async def _locked(url: str) -> AsyncIterator[AsyncConnection]:
     database = await Database.open(url, MIGRATION_SETTINGS)
@@ -97,15 +106,11 @@ async def _locked(url: str) -> AsyncIterator[AsyncConnection]:
 
 def _refuse_newer(connection: sa.Connection) -> None:
     found = _revision(connection)
-    if found is None:
-        return
-    try:
-        ScriptDirectory.from_config(_config()).get_revision(found)
-    except CommandError:
+    if found is not None and not is_known_revision(found):
         raise SchemaMismatch(
             f"the database has schema {found}, which this version of Shoal does not know; "
             "run the newer version"
-        ) from None
+        )
 
 
 def _revision(connection: sa.Connection) -> str | None:
