@@ -10,6 +10,7 @@ namespace {
 constexpr size_t depth_block = 256;   // k at once: a panel of B stays in the first-level cache
 constexpr size_t column_block = 512;  // n at once: the packed B stays in the second-level cache
 constexpr size_t strips_block = 8;    // strips of A at once
+constexpr size_t few_strips = 6;      // as many strips of A or fewer: packing B would not pay
 
 inline size_t less_of(size_t a, size_t b) { return a < b ? a : b; }
 
@@ -64,6 +65,10 @@ template <int WIDTH>
 inline void pack_panel(const Gemm& g, size_t p0, size_t k, size_t j0, size_t width, float* to) {
   for (size_t p = 0; p < k; ++p, to += WIDTH) {
     const float* from = g.b + static_cast<ptrdiff_t>(p0 + p) * g.b_row + static_cast<ptrdiff_t>(j0) * g.b_column;
+    if (width == WIDTH && g.b_column == 1) {
+      __builtin_memcpy(to, from, WIDTH * sizeof(float));
+      continue;
+    }
     for (size_t j = 0; j < width; ++j) to[j] = from[static_cast<ptrdiff_t>(j) * g.b_column];
     for (size_t j = width; j < WIDTH; ++j) to[j] = 0.0f;
   }
@@ -83,7 +88,7 @@ struct Blocked {
   static constexpr size_t columns = (column_block + panel - 1) / panel * panel;
   static constexpr size_t rows_block = strips_block * MR;
 
-  static bool in_place(const Gemm& g) { return g.b_column == 1 && g.m <= 2 * MR; }
+  static bool in_place(const Gemm& g) { return g.b_column == 1 && g.m <= few_strips * MR; }
 
   static size_t workspace(const Gemm& g) {
     const size_t k = less_of(g.k, depth_block);
