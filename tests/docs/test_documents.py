@@ -26,7 +26,7 @@ def documents() -> Iterator[Path]:
 
 
 def script(document: str, folder: Path) -> str:
-    lines = ["set -euo pipefail", "trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT"]
+    lines = ["set -euo pipefail", "trap 'code=$?; jobs -p | xargs -r kill; wait; exit $code' EXIT"]
     for section in SECTION.findall(document):
         for language, info, body in BLOCK.findall(section):
             name = re.search(r"file=(\S+)", info)

@@ -6,7 +6,6 @@ from importlib.metadata import version
 from importlib.util import find_spec
 
 import urllib3
-from cyclopts import App
 
 from cloud.admin.cli.client import RestClient
 from cloud.admin.cli.context import config_file
@@ -14,10 +13,7 @@ from cloud.admin.cli.errors import ServerAway, ServerFailed, UsageWrong
 from cloud.admin.cli.where import HERE, Where
 from cloud.admin.error_catalogue import every_error
 
-about = App(name="about")
 
-
-@about.command
 def explain(code: str) -> None:
     """Say what an error code means."""
     found = every_error().get(code.upper())
@@ -29,7 +25,6 @@ def explain(code: str) -> None:
     print(f"{found.code} (gRPC status {found.status})\n\n{found.__doc__}")
 
 
-@about.command
 def doctor(*, where: Where = HERE) -> None:
     """Look at this installation and at the cloud, and say what is wrong with either."""
     print(f"shoal {version('shoal')}, Python {sys.version.split()[0]}")

@@ -13,8 +13,6 @@ from importlib.metadata import version
 from cyclopts import App, CycloptsError
 from rich.console import Console
 
-from cloud.admin.cli import access, clouds, devices, keys, models, releases, tasks
-from cloud.admin.cli.about import about
 from cloud.admin.cli.output import EXIT_DONE, EXIT_TIMEOUT, EXIT_USAGE, Format, show_error
 from device_agent.errors import ShoalError
 from device_agent.vm.process import drain_and_exit
@@ -25,19 +23,21 @@ app = App(
     version=lambda: version("shoal"),
     help_on_error=False,
 )
-for group in (
-    tasks.app,
-    releases.app,
-    devices.app,
-    devices.kill,
-    clouds.app,
-    keys.app,
-    models.app,
-    access.tokens,
-    access.audit,
-):
-    app.command(group)
-app.command(about, name="*")
+# Loaded when it is called: a release command does not wait for the database library, a key command for ONNX.
+GROUPS = {
+    "task": ("cloud.admin.cli.tasks:app", "Tasks: write, try, publish, compare."),
+    "release": ("cloud.admin.cli.releases:app", "Bring versions to devices in stages."),
+    "device": ("cloud.admin.cli.devices:app", "Devices: list, explain, revoke, forget, enrol."),
+    "kill": ("cloud.admin.cli.devices:kill", "Stop a task, or all, everywhere, at once."),
+    "keys": ("cloud.admin.cli.keys:app", "Keys of a cloud and of its publishers."),
+    "model": ("cloud.admin.cli.models:app", "Models: compile, look at."),
+    "token": ("cloud.admin.cli.access:tokens", "API tokens of people and services."),
+    "audit": ("cloud.admin.cli.access:audit", "The log of every change."),
+    "explain": ("cloud.admin.cli.about:explain", "Say what an error code means."),
+    "doctor": ("cloud.admin.cli.about:doctor", "Say what is wrong here, or with the cloud."),
+}
+for group, (place, says) in GROUPS.items():
+    app.command(place, name=group, help=says)
 
 
 def asked_format(arguments: Sequence[str]) -> Format:
