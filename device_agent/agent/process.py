@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from random import Random, SystemRandom
 
+from device_agent.agent.business import BusinessSync
 from device_agent.agent.conditions import FileConditions
 from device_agent.agent.config import AgentConfig
 from device_agent.agent.core import AgentCore
@@ -81,9 +82,15 @@ class AgentProcess:
             observer=self._observer,
         )
         self._metrics_port = config.metrics_port
+        business = BusinessSync(
+            syncer=self.core.syncer, identity=self._identity, clock=self.core.clock, random=random
+        )
+        server = FeederServer(
+            home / SOCKET, self.core, business=business, on_invalid=self._observer.warn
+        )
         self._loop = AgentLoop(
             self.core,
-            server=FeederServer(home / SOCKET, self.core, on_invalid=self._observer.warn),
+            server=server,
             conditions=conditions,
             upkeep=self._keep_up,
             on_listening=lambda: self._observer.log.info("listening"),

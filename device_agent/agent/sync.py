@@ -62,6 +62,7 @@ class Syncer:
             due_at_ms=clock.monotonic_ms(), epoch=store.held.agent().epoch
         )
         self._acks_sent = 0
+        self._accepting = asyncio.Lock()
         self.changed = asyncio.Event()
         self.last_error = ""
 
@@ -109,7 +110,7 @@ class Syncer:
         facts_digest = self._facts.digest()
         boot = self._store.held.agent().boot
         before = self._clock.raw_wall_ms()
-        response = await self._link.sync(self._request(facts_digest))
+        response = await self._link.sync(self.request())
         if self._store.held.agent().boot != boot:
             response.acknowledged_sequence = 0  # it is of the log before this one
         self._check(response)
@@ -129,15 +130,16 @@ class Syncer:
         for effect in effects:
             await self._apply(effect, response, facts_digest)
 
-    def _request(self, facts_digest: str) -> SyncRequest:
+    def request(self, *, with_acknowledgements: bool = True) -> SyncRequest:
+        """What the cloud is told now."""
         agent = self._store.held.agent()
-        acks = self._store.outbox.acks()
+        acks = self._store.outbox.acks() if with_acknowledgements else []
         if acks:
             self._acks_sent = max(self._acks_sent, acks[-1].sequence)
         stopped = self._store.held.killed()
         rows = self._store.held.tasks().values()
         return SyncRequest(
-            epoch=self._epoch(agent, facts_digest),
+            epoch=self._epoch(agent, self._facts.digest()),
             installed=[
                 installed_message(
                     row,
@@ -196,7 +198,21 @@ class Syncer:
             self._store.outbox.append_report(report)
         failpoint("agent.sync.clock_mended")
 
+    async def take_document(self, envelope: bytes) -> None:
+        """Takes in a document that came another way than by a Sync.
+
+        Raises:
+            ShoalError: it was refused; nothing changed.
+        """
+        await self._accept(envelope, self._facts.digest())
+
     async def _accept(self, envelope: bytes, facts_digest: str) -> None:
+        async with (
+            self._accepting
+        ):  # two documents at once must not pass each other while they are verified
+            await self._accept_alone(envelope, facts_digest)
+
+    async def _accept_alone(self, envelope: bytes, facts_digest: str) -> None:
         if self._store.outbox.ack_count() + 2 * TASKS_MAX > self._settings.acks_max:
             raise AgentError(
                 "too many acknowledgements wait for the cloud; the document is taken after they are durable there"

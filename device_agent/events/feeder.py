@@ -1,4 +1,4 @@
-"""How a program on the device hands events to the agent.
+"""How a program on the device hands events to the agent, and lets a Sync ride on its own requests.
 
 Rules of this module:
 
@@ -15,8 +15,8 @@ from typing import Self
 from shoal_task.event import Event
 
 from device_agent.events import frames
-from device_agent.events.errors import FeederUnreachable, SocketPathTooLong
-from device_agent.events.frames import FeedAnswer, FeedStatus
+from device_agent.events.errors import FeederUnreachable, FrameInvalid, SocketPathTooLong
+from device_agent.events.frames import FeedAnswer, FeedStatus, Kind
 
 __all__ = ["FeedAnswer", "FeedStatus", "FeederClient", "check_socket_path"]
 
@@ -75,22 +75,50 @@ class FeederClient:
             answers.extend(self._exchange(batch))
         return answers
 
+    def profile(self) -> str:
+        """The value of a `shoal-profile` header for the app's next request to its own cloud; empty: send none.
+
+        Raises:
+            FeederUnreachable: no agent answered.
+        """
+        _, body = self._ask(frames.encode_text(Kind.PROFILE, ""), Kind.PROFILE)
+        return frames.decode_text(body)
+
+    def take_changes(self, header: str) -> FeedAnswer:
+        """Hands over the `shoal-changes` header of a response; the agent verifies what it says.
+
+        Raises:
+            FeederUnreachable: no agent answered.
+            FrameInvalid: it is no header of ours.
+        """
+        if not header.isascii() or len(header) > frames.TEXT_CHARS_MAX:
+            raise FrameInvalid(f"a header has at most {frames.TEXT_CHARS_MAX} ASCII characters")
+        (answer,) = self._answers(frames.encode_text(Kind.CHANGES, header), 1)
+        return answer
+
     def _exchange(self, batch: Sequence[bytes]) -> list[FeedAnswer]:
+        return self._answers(frames.encode_batch(batch), len(batch))
+
+    def _answers(self, frame: bytes, expected: int) -> list[FeedAnswer]:
+        count, body = self._ask(frame, Kind.ANSWERS)
+        answers = frames.decode_answers(count, body)
+        if len(answers) != expected:
+            self.close()
+            raise FeederUnreachable(f"{len(answers)} answers came to {expected} questions")
+        return answers
+
+    def _ask(self, frame: bytes, kind: Kind) -> tuple[int, bytes]:
         try:
             connection = self._connected()
-            connection.sendall(frames.encode_batch(batch))
+            connection.sendall(frame)
             header = _read(connection, frames.HEADER.size)
-            count, length = frames.decode_header(header, frames.Kind.ANSWERS)
-            answers = frames.decode_answers(count, _read(connection, length))
-        except OSError as error:
+            _, count, length = frames.decode_header(header, kind)
+            return count, _read(connection, length)
+        except (OSError, FrameInvalid) as error:
             self.close()
             raise FeederUnreachable(
-                f"{self._path}: {error}; start the agent with `shoal-agent run`, then feed again"
+                f"{self._path}: {error}; start the agent with `shoal-agent run`, then ask again"
             ) from error
-        if len(answers) != len(batch):
-            self.close()
-            raise FeederUnreachable(f"{len(answers)} answers came to {len(batch)} events")
-        return answers
 
     def _connected(self) -> socket.socket:
         if self._socket is None:

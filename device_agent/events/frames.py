@@ -1,4 +1,4 @@
-"""The frames that a feeder and the agent speak over the Unix socket.
+"""The frames that programs on the device and the agent speak over the Unix socket.
 
 Rules of this module:
 
@@ -8,9 +8,11 @@ Rules of this module:
 
 Layout:
 
-    frame    magic 4s "SHFD" | version u8 | kind u8 (1 batch, 2 answers) | count u16 | body length u32 | body
-    batch    count times: length u32 | event bytes
-    answers  count times: status u8 (0 accepted, 1 duplicate, 2 refused) | code length u8 | code (ASCII)
+    frame    magic 4s "SHFD" | version u8 | kind u8 | count u16 | body length u32 | body
+    1 batch    count times: length u32 | event bytes                       -> answers
+    2 answers  count times: status u8 (0 accepted, 1 duplicate, 2 refused) | code length u8 | code (ASCII)
+    3 profile  request: empty; answer: the value of a shoal-profile header (ASCII), empty when there is none
+    4 changes  the value of a shoal-changes header (ASCII)                 -> answers, one row
 """
 
 import enum
@@ -25,6 +27,7 @@ from device_agent.events.errors import FrameInvalid
 HEADER = struct.Struct("<4sBBHI")
 BODY_BYTES_MAX = 1024 * 1024
 EVENTS_A_FRAME_MAX = 256
+TEXT_CHARS_MAX = 4096
 EVENT_BYTES_MAX = HEADER_BYTES + PAYLOAD_BYTES_MAX
 _MAGIC = b"SHFD"
 _VERSION = 1
@@ -37,6 +40,8 @@ class Kind(enum.IntEnum):
 
     BATCH = 1
     ANSWERS = 2
+    PROFILE = 3
+    CHANGES = 4
 
 
 class FeedStatus(enum.StrEnum):
@@ -70,21 +75,44 @@ def encode_frame(kind: Kind, count: int, body: bytes) -> bytes:
     return HEADER.pack(_MAGIC, _VERSION, kind, count, len(body)) + body
 
 
-def decode_header(data: bytes, expected: Kind) -> tuple[int, int]:
-    """Count of rows and length of the body that follows.
+def decode_header(data: bytes, *expected: Kind) -> tuple[Kind, int, int]:
+    """Kind of the frame, count of its rows, and length of the body that follows.
 
     Raises:
-        FrameInvalid: not a frame of this version and kind, or over a limit.
+        FrameInvalid: not a frame of this version and of an expected kind, or over a limit.
     """
     magic, version, kind, count, length = HEADER.unpack(data)
-    if magic != _MAGIC or version != _VERSION or kind != expected:
-        raise FrameInvalid(f"not a {expected.name} frame of version {_VERSION}: {data!r}")
+    if magic != _MAGIC or version != _VERSION or kind not in expected:
+        names = " or ".join(one.name for one in expected)
+        raise FrameInvalid(f"not a {names} frame of version {_VERSION}: {data!r}")
     if count > EVENTS_A_FRAME_MAX or length > BODY_BYTES_MAX:
         raise FrameInvalid(
             f"a frame of {count} events and {length} bytes is over the limit of "
             f"{EVENTS_A_FRAME_MAX} events and {BODY_BYTES_MAX} bytes; send smaller batches"
         )
-    return count, length
+    return Kind(kind), count, length
+
+
+def encode_text(kind: Kind, text: str) -> bytes:
+    """A frame around the value of a header.
+
+    Raises:
+        UnicodeEncodeError: the value is not ASCII.
+    """
+    return encode_frame(kind, 0, text.encode("ascii"))
+
+
+def decode_text(body: bytes) -> str:
+    """The value of a header.
+
+    Raises:
+        FrameInvalid: it is longer than a header may be, or not ASCII.
+    """
+    if len(body) > TEXT_CHARS_MAX or not body.isascii():
+        raise FrameInvalid(
+            f"{len(body)} bytes are no header of at most {TEXT_CHARS_MAX} characters"
+        )
+    return body.decode("ascii")
 
 
 def encode_batch(events: Sequence[bytes]) -> bytes:

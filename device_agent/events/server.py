@@ -18,9 +18,10 @@ from shoal_task.event import Event, EventInvalid
 from device_agent.events import frames
 from device_agent.events.errors import FrameInvalid
 from device_agent.events.feeder import check_socket_path
-from device_agent.events.frames import FeedAnswer, FeedStatus
+from device_agent.events.frames import FeedAnswer, FeedStatus, Kind
 
 CONNECTIONS_MAX = 16
+NO_BUSINESS = FeedAnswer(status=FeedStatus.REFUSED, code="BUSINESS_FACE_OFF")
 
 
 class EventSink(Protocol):
@@ -31,14 +32,32 @@ class EventSink(Protocol):
         ...
 
 
+class BusinessFace(Protocol):
+    """Whoever lets a Sync ride on an app's own requests."""
+
+    def profile(self) -> str:
+        """The value of the next `shoal-profile` header; empty when there is none."""
+        ...
+
+    async def take_changes(self, header: str) -> FeedAnswer:
+        """Takes a `shoal-changes` header in."""
+        ...
+
+
 class FeederServer:
-    """Listens on a Unix socket and hands batches to the sink."""
+    """Listens on a Unix socket, hands batches to the sink and headers to the business face."""
 
     def __init__(
-        self, path: Path, sink: EventSink, *, on_invalid: Callable[[str], None] = lambda _: None
+        self,
+        path: Path,
+        sink: EventSink,
+        *,
+        business: BusinessFace | None = None,
+        on_invalid: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._path = path
         self._sink = sink
+        self._business = business
         self._on_invalid = on_invalid
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -86,9 +105,19 @@ class FeederServer:
 
     async def _answer(self, reader: asyncio.StreamReader) -> bytes:
         header = await reader.readexactly(frames.HEADER.size)
-        count, length = frames.decode_header(header, frames.Kind.BATCH)
-        rows = frames.decode_batch(count, await reader.readexactly(length))
-        return frames.encode_answers(feed_rows(self._sink, rows))
+        kind, count, length = frames.decode_header(header, Kind.BATCH, Kind.PROFILE, Kind.CHANGES)
+        body = await reader.readexactly(length)
+        if kind is Kind.BATCH:
+            rows = frames.decode_batch(count, body)
+            return frames.encode_answers(feed_rows(self._sink, rows))
+        text = frames.decode_text(body)
+        if kind is Kind.PROFILE:
+            profile = self._business.profile() if self._business is not None else ""
+            return frames.encode_text(Kind.PROFILE, profile)
+        answer = NO_BUSINESS
+        if self._business is not None:
+            answer = await self._business.take_changes(text)
+        return frames.encode_answers([answer])
 
 
 def feed_rows(sink: EventSink, rows: Sequence[bytes]) -> list[FeedAnswer]:

@@ -10,8 +10,11 @@ from random import Random
 import grpc
 import pytest
 import sqlalchemy as sa
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from cloud.gateway.answer import Answerer
+from cloud.gateway.business import ProfileFace
 from cloud.gateway.parts import GatewayParts
 from cloud.gateway.recorder import Told
 from cloud.gateway.release_set import Version
@@ -23,6 +26,7 @@ from cloud.store.tables import notices, replies, run_counts
 from cloud.telemetry.outlet import Records
 from cloud.telemetry.parts import TelemetryParts
 from cloud.telemetry.tunnel import add_telemetry_service
+from device_agent.agent.business import BusinessSync
 from device_agent.agent.conditions import Conditions, FixedConditions
 from device_agent.agent.core import AgentCore
 from device_agent.agent.grpc_link import GrpcLink, LinkIdentity
@@ -163,10 +167,21 @@ class Agent:
         row = self.core.store.held.tasks().get("ask")
         return row.version if row is not None else 0
 
-    async def end(self) -> None:
+    async def end_loop(self) -> None:
         self.stop.set()
         await asyncio.wait_for(self.task, 15)
+
+    async def end(self) -> None:
+        await self.end_loop()
         self.core.close()
+
+
+@dataclass(frozen=True)
+class Namesake:
+    """Who the device is."""
+
+    namespace: str
+    key: ec.EllipticCurvePrivateKey
 
 
 @asynccontextmanager
@@ -221,3 +236,34 @@ async def test_the_kill_switch_and_a_revoked_device(database: Database, tmp_path
             await cloud.seed.revoke(agent.device_id)
             await cloud.parts.follower.look()
             await agent.until(lambda: agent.core.syncer.last_error == "LINK_REVOKED")
+
+
+async def test_a_sync_rides_on_an_apps_request(database: Database, tmp_path: Path) -> None:
+    async with running_cloud(database) as cloud:
+        await cloud.publish("ask", 1, SOURCE)
+        device = cloud.tls.enrol(NAMESPACE)
+        await cloud.seed.device(device.peer.device_id)
+        await cloud.parts.follower.look()
+        agent = Agent(cloud, device, tmp_path / "home")
+        await agent.until(lambda: agent.core.store.held.agent().document is not None)
+        await agent.end_loop()
+        identity = Namesake(NAMESPACE, device.key)
+        syncer, clock = agent.core.syncer, agent.core.clock
+        business = BusinessSync(syncer=syncer, identity=identity, clock=clock, random=Random(2))
+        answerer = Answerer(cloud.parts.follower, cloud.bench.signer, GatewaySettings())
+        face = ProfileFace(answerer, SystemClock(), GatewaySettings().business)
+        assert face.answer(business.profile().encode()) is None
+        await cloud.release("ask", 1)
+        header = face.answer(business.profile().encode())
+        assert header is not None
+        assert (await business.take_changes(header)).status == "accepted"
+        await agent.core.installer.install_wanted()
+        assert agent.version() == 1
+        assert (await business.take_changes(header)).status == "accepted"
+        before = agent.core.store.held.agent()
+        damaged = header[:-9] + "AAAAAAAAA"
+        assert (await business.take_changes(damaged)).status == "refused"
+        assert (await business.take_changes("?")).code == "PROFILE_INVALID"
+        assert (await business.take_changes("sync-now")).status == "accepted"
+        assert agent.core.store.held.agent() == before
+        agent.core.close()

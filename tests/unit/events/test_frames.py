@@ -16,7 +16,7 @@ ANSWERS = st.builds(FeedAnswer, status=st.sampled_from(FeedStatus), code=CODES)
 
 def split(frame: bytes, kind: Kind) -> tuple[int, bytes]:
     header, body = frame[: frames.HEADER.size], frame[frames.HEADER.size :]
-    count, length = frames.decode_header(header, kind)
+    _, count, length = frames.decode_header(header, kind)
     assert length == len(body)
     return count, body
 
