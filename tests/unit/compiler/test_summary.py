@@ -1,0 +1,62 @@
+"""What `shoal model show` says of a model."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from cloud.admin.cli.main import run
+from cloud.compiler.summary import summarise
+from device_agent.engine.errors import ModelInvalid
+from device_agent.engine.format import encode_model
+from device_agent.engine.graph import Operator
+from device_agent.engine.ops import OpId
+from tests.helpers.graphs import two_layers
+
+TEXT = """\
+file version 1, op set 1, {size} bytes
+8 weights in 3 operators
+input x: float32 [-1, 3]
+output probabilities: float32 [-1, 2]
+output active: float32 [-1, 2]
+  sums = gemm(x, w, b; alpha=1.0, beta=1.0, transpose_a=0, transpose_b=0)
+  active = relu(sums)
+  probabilities = softmax(active; axis=-1)"""
+
+
+def test_the_text_says_all() -> None:
+    data = encode_model(two_layers())
+    assert summarise(data).text() == TEXT.format(size=len(data))
+
+
+def test_the_summary_is_json_and_numbers_open_lists() -> None:
+    graph = two_layers()
+    summed = Operator(op=OpId.REDUCE_SUM, inputs=(4,), output=5, attributes=(1, 0, 1))
+    data = encode_model(replace(graph, operators=(*graph.operators[:2], summed)))
+    rows = json.loads(json.dumps(asdict(summarise(data))))["operators"]
+    assert rows[2] == {
+        "operator": "reduce_sum",
+        "inputs": ["active"],
+        "output": "probabilities",
+        "attributes": {"keepdims": 1, "axes[0]": 0, "axes[1]": 1},
+    }
+
+
+def test_damage_is_refused() -> None:
+    with pytest.raises(ModelInvalid):
+        summarise(encode_model(two_layers())[:-1])
+
+
+def test_the_command_shows_and_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "m.shoalmodel"
+    file.write_bytes(encode_model(two_layers()))
+    assert run(["model", "show", str(file), "-o", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["data"]["weights"] == 8
+    file.write_bytes(b"junk")
+    assert run(["model", "show", str(file)]) == 1
+    assert "MODEL_INVALID" in capsys.readouterr().err
+    assert run(["model", "compile", str(tmp_path / "missing.onnx")]) == 2
+    assert run(["model", "compile", str(file), str(tmp_path / "no" / "folder")]) == 2
+    assert run(["model", "compile", str(file), str(tmp_path / "new")]) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["m.shoalmodel"]
