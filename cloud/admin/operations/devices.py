@@ -13,14 +13,22 @@ import sqlalchemy as sa
 from cloud.admin.caller import Caller, Scope
 from cloud.admin.errors import ArgumentInvalid, NotFound
 from cloud.admin.operations.lists import Row, list_rows
-from cloud.admin.operations.views import DeviceView, EnrolmentCodeOnce, EnrolmentTokenView
+from cloud.admin.operations.views import (
+    DeviceView,
+    EnrolmentCode,
+    EnrolmentCodesOnce,
+    EnrolmentTokenView,
+    ForgottenView,
+    WhyView,
+)
+from cloud.admin.operations.why import Sets, explain_row
 from cloud.admin.paging import Page, PageRequest
 from cloud.admin.settings import AdminSettings
 from cloud.keys.enrolment import EnrolmentService
 from cloud.store.database import Database
 from cloud.store.tables import devices, enrolment_tokens
 from device_agent.clock import Clock
-from device_agent.tasks.names import check_device_id
+from device_agent.tasks.names import check_device_id, check_task_name
 
 TOKEN_ID_CHARS = 16
 
@@ -58,11 +66,13 @@ class DeviceOperations:
         clock: Clock,
         settings: AdminSettings,
         enrolment: EnrolmentService,
+        sets: Sets,
     ) -> None:
         self._database = database
         self._clock = clock
         self._settings = settings
         self._enrolment = enrolment
+        self._sets = sets
 
     def _view(self, row: Row) -> DeviceView:
         now_ms = self._clock.wall_ms()
@@ -118,12 +128,21 @@ class DeviceOperations:
         await self._enrolment.revoke(namespace, device_id, caller.actor, reason)
         return self._view(await self._row(namespace, device_id))
 
-    async def forget(self, caller: Caller, namespace: str, device_id: str, reason: str) -> None:
+    async def forget(
+        self, caller: Caller, namespace: str, device_id: str, reason: str
+    ) -> ForgottenView:
         """Deletes what the cloud knows of the device."""
         caller.require(Scope.DEVICE_WRITE, namespace)
         check_reason(reason, self._settings)
         await self._row(namespace, device_id)
-        await self._enrolment.forget(namespace, device_id, caller.actor, reason)
+        rows = await self._enrolment.forget(namespace, device_id, caller.actor, reason)
+        return ForgottenView(device_id=device_id, rows=rows)
+
+    async def why(self, caller: Caller, namespace: str, device_id: str, task: str) -> WhyView:
+        """Tells what the device would be told of a task now, and why."""
+        caller.require(Scope.DEVICE_READ, namespace)
+        row = await self._row(namespace, device_id)
+        return explain_row(self._sets.set_for(namespace), row, check_task_name(task))
 
     async def create_enrolment_codes(
         self,
@@ -133,7 +152,7 @@ class DeviceOperations:
         attributes: Mapping[str, str],
         valid_for_s: int,
         count: int,
-    ) -> EnrolmentCodeOnce:
+    ) -> EnrolmentCodesOnce:
         """Makes codes that enrol one device each."""
         caller.require(Scope.DEVICE_WRITE, namespace)
         settings = self._settings
@@ -150,7 +169,9 @@ class DeviceOperations:
             )
             for _ in range(count)
         ]
-        return EnrolmentCodeOnce(codes=tuple(codes), expires_at_ms=expires_at_ms)
+        return EnrolmentCodesOnce(
+            items=tuple(EnrolmentCode(code=code, expires_at_ms=expires_at_ms) for code in codes)
+        )
 
     async def list_enrolment_tokens(
         self, caller: Caller, namespace: str, page: PageRequest

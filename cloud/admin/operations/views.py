@@ -73,18 +73,40 @@ class FileView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VersionDetail:
+class VersionDetail(VersionView):
     """A version with its manifest and files."""
 
-    version: VersionView
     manifest: Json
     files: tuple[FileView, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FileChange:
+class TargetView:
+    """A file that a publisher vouches for: TUF target, digest, size, places in the bundle."""
+
+    target: str
+    digest: str
+    size: int
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedView:
+    """What a publisher signs next, and the metadata that the signature builds on."""
+
+    task: str
+    version: int
+    digest: str
+    already_published: bool
+    targets: tuple[TargetView, ...]
+    base: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileChangeView:
     """What became of one file between two versions; change is added, removed or changed."""
 
+    kind: str
     path: str
     change: str
     before: str
@@ -93,12 +115,12 @@ class FileChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiffView:
-    """What differs between two versions."""
+    """What differs between two versions: files, and as text fields of the manifest and lines of scripts."""
 
     task: str
     from_version: int
     to_version: int
-    files: tuple[FileChange, ...]
+    files: tuple[FileChangeView, ...]
     text: str
 
 
@@ -159,21 +181,24 @@ class CoveragePoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoverageCurve:
-    """A release's coverage over time."""
+    """A release's coverage over time, and how long from its start until devices had it (None: none has)."""
 
     release_id: str
     coverage: CoverageView
     points: tuple[CoveragePoint, ...]
+    installed_p50_ms: int | None
+    installed_p99_ms: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseEventView:
-    """One step of a release's history."""
+    """One step of a release's history; message says where it stood afterwards."""
 
     revision: int
     at_ms: int
     actor: str
     event: Json
+    message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +234,6 @@ class ReleaseReason:
     """Why one release is, or is not, what decides for a device."""
 
     release_id: str
-    version: int
     state: str
     included: bool
     decides: bool
@@ -218,14 +242,21 @@ class ReleaseReason:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhyView:
-    """What a device shall do about one task, and how that follows from the releases."""
+    """What a device would be told of a task now, and how that follows from the releases, newest first."""
 
     device_id: str
     task: str
-    action: str
-    version: int
-    summary: str
+    decision: str
+    instruction: Json | None
     releases: tuple[ReleaseReason, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgottenView:
+    """A device that is no more, and how many rows went with it."""
+
+    device_id: str
+    rows: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,11 +273,18 @@ class EnrolmentTokenView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EnrolmentCodeOnce:
-    """Enrolment codes, shown once: each enrols one device."""
+class EnrolmentCode:
+    """A code that enrols one device."""
 
-    codes: tuple[str, ...]
+    code: str
     expires_at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnrolmentCodesOnce:
+    """Enrolment codes, shown once."""
+
+    items: tuple[EnrolmentCode, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,27 +77,14 @@ class TokenBody(Body):
     valid_for_s: Annotated[int, Field(ge=1)] | None = None
 
 
-class FileBody(Body):
-    """One file of a bundle; content is base64."""
-
-    path: Annotated[str, Field(max_length=256)]
-    content: str
-
-
 class PrepareBody(Body):
-    """A bundle's source files, task.toml among them."""
+    """A bundle's source files by path, task.toml among them; content is base64."""
 
-    files: Annotated[list[FileBody], Field(min_length=1, max_length=1000)]
-    source_commit: Annotated[str, Field(max_length=64)] = ""
+    files: Annotated[dict[str, str], Field(min_length=1)]
+    source_commit: Annotated[str, Field(max_length=64)] | None = None
 
 
 class PublishBody(Body):
-    """Metadata of the namespace's and the task's role, signed by the publishing keys."""
+    """Metadata of the namespace's and the task's role by name, signed with the publishing key."""
 
-    signed: dict[str, str]
-
-
-class NamespaceBody(Body):
-    """A new namespace, and the delegation to it that the offline key signed."""
-
-    namespace: str
+    roles: Annotated[dict[str, str], Field(min_length=1, max_length=4)]
