@@ -33,6 +33,7 @@ GROUPS = {
     "model": ("cloud.admin.cli.models:app", "Models: compile, look at."),
     "token": ("cloud.admin.cli.access:tokens", "API tokens of people and services."),
     "audit": ("cloud.admin.cli.access:audit", "The log of every change."),
+    "cloud": ("cloud.admin.cli.clouds:app", "A cloud: run it, migrate, back up, restore."),
     "explain": ("cloud.admin.cli.about:explain", "Say what an error code means."),
     "doctor": ("cloud.admin.cli.about:doctor", "Say what is wrong here, or with the cloud."),
 }

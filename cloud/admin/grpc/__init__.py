@@ -1,0 +1,1 @@
+"""The gRPC face: shoal.admin.v1 over operations/."""
