@@ -1,4 +1,6 @@
 // The _core module. It loads in interpreters that own their GIL: multi-phase init, heap types, state a module.
+#include <mutex>
+
 #include "bindings/binding.h"
 
 namespace shoal::binding {
@@ -19,7 +21,8 @@ void add(PyObject* module, const char* name, PyObject*& kept, PyObject* made) {
 int exec(PyObject* module) {
   State& state = state_of_module(module);
   try {
-    set_allocator({PyMem_RawMalloc, PyMem_RawFree});
+    static std::once_flag allocator_chosen;  // every interpreter of the process runs this function
+    std::call_once(allocator_chosen, [] { set_allocator({PyMem_RawMalloc, PyMem_RawFree}); });
     add(module, "Tensor", state.tensor_type, PyType_FromModuleAndSpec(module, &tensor_spec, nullptr));
     add(module, "Model", state.model_type, PyType_FromModuleAndSpec(module, &model_spec, nullptr));
     add(module, "ModelInvalid", state.model_invalid,
