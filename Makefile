@@ -8,7 +8,7 @@ PYTHON := $(BIN)/python
 UV := build/uv/bin/uv
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup native protos requirements check test demo bench clean
+.PHONY: setup native console protos requirements check test demo bench clean
 
 $(UV):
 	deploy/setup/uv.sh build/uv
@@ -31,6 +31,14 @@ native: build/native.stamp
 
 setup: build/dev.stamp build/native.stamp
 
+CONSOLE := cloud/console
+CONSOLE_SOURCES := $(shell find $(CONSOLE)/src -type f 2>/dev/null) $(wildcard $(addprefix $(CONSOLE)/,package.json package-lock.json .npmrc tsconfig.json vite.config.ts index.html))
+build/console.stamp: build/demo.stamp deploy/setup/console.sh $(CONSOLE_SOURCES)
+	deploy/setup/console.sh $(VENV) $(CONSOLE)
+	touch $@
+
+console: build/console.stamp
+
 protos: build/dev.stamp
 	$(PYTHON) -m grpc_tools.protoc -I protos --python_out=protos --pyi_out=protos --grpc_python_out=protos protos/shoal/*/v1/*.proto
 
@@ -38,7 +46,7 @@ requirements: $(UV)
 	deploy/setup/requirements.sh $(UV)
 
 clean:
-	rm -rf build .venv demo
+	rm -rf build .venv demo $(CONSOLE)/dist $(CONSOLE)/node_modules
 
 # --- what must hold ---------------------------------------------------------------------------------------------
 
@@ -57,6 +65,7 @@ SUITES := $(FAST_SUITES) $(wildcard tests/attacks tests/conformance tests/simula
 test: setup
 ifeq ($(FAST),)
 	deploy/setup/servers.sh
+	$(MAKE) --no-print-directory console
 	$(PYTHON) -m pytest $(SUITES)
 else
 	$(PYTHON) -m pytest -m "not slow" $(FAST_SUITES)
