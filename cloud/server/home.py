@@ -6,6 +6,7 @@ Rules of this module:
 - HOME and its secrets are the owner's alone (0700, 0600).
 - addresses.json appears by one rename when all sockets listen, and goes at a clean stop; whoever reads it compares
   the process id, because a killed process leaves it behind.
+- A port that the system chose is remembered: enrolled devices come back to it after a restart.
 """
 
 import fcntl
@@ -92,6 +93,19 @@ class CloudHome:
             file.flush()
             os.fsync(file.fileno())
         working.replace(path)
+
+    def remembered_port(self, face: str) -> int:
+        """The port that an earlier start got for a face; 0 when there was none."""
+        return int(self._ports().get(face, 0))
+
+    def remember_ports(self, **ports: int) -> None:
+        """Keeps the ports of the faces for later starts."""
+        if self._ports() != ports:
+            self.write_private(self.run / "ports.json", json.dumps(ports).encode())
+
+    def _ports(self) -> dict[str, int]:
+        file = self.run / "ports.json"
+        return dict(json.loads(file.read_text())) if file.exists() else {}
 
     @contextmanager
     def announced(self, addresses: Addresses) -> Iterator[None]:

@@ -26,6 +26,7 @@ from cloud.artifacts.scopes import PublishedScopes
 from cloud.bus.interface import Bus
 from cloud.bus.opening import open_bus
 from cloud.gateway.parts import GatewayParts
+from cloud.gateway.settings import GatewaySettings, PacingSettings
 from cloud.keys.enrolment import EnrolmentService, EnrolmentSite
 from cloud.keys.online import OnlineKeys
 from cloud.keys.repository import TufRepository
@@ -158,6 +159,12 @@ def _join(
         record=releases.record_batch,
         clock=clock,
         wake=releases.wake,
+        settings=GatewaySettings(
+            pacing=PacingSettings(
+                interval_ms=settings.sync_interval_ms,
+                stepping_interval_ms=settings.sync_stepping_interval_ms,
+            )
+        ),
     )
     telemetry = TelemetryParts.build(
         database=database, bus=bus, admit=gateway.gateway.answerer.set_for, clock=clock

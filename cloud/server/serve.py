@@ -142,28 +142,39 @@ def _bind_faces(parts: CloudParts, readiness: Readiness) -> tuple[Faces, Callabl
     app = make_app(
         parts.admin, clock=parts.clock, readiness=readiness, console=ConsoleFiles(CONSOLE)
     )
-    drain_ms = settings.drain_ms
+    drain_ms, home = settings.drain_ms, parts.home
     faces = Faces(
-        admin_http=HttpFace(app, settings.admin_host, settings.rest_port, drain_ms),
+        admin_http=HttpFace(
+            app, settings.admin_host, settings.rest_port or home.remembered_port("rest"), drain_ms
+        ),
         admin_grpc=GrpcFace(
-            make_admin_server(parts.admin), settings.admin_host, settings.admin_grpc_port, drain_ms
+            make_admin_server(parts.admin),
+            settings.admin_host,
+            settings.admin_grpc_port or home.remembered_port("admin_grpc"),
+            drain_ms,
         ),
         device_https=HttpFace(
             device_app(_device_routes(parts)),
             settings.host,
-            settings.device_https_port,
+            settings.device_https_port or home.remembered_port("device_https"),
             drain_ms,
             tls_context(parts.home, key_pem, chain_pem),
         ),
         device_grpc=GrpcFace(
             _device_server(parts),
             settings.host,
-            settings.device_grpc_port,
+            settings.device_grpc_port or home.remembered_port("device_grpc"),
             drain_ms,
             grpc.ssl_server_credentials(
                 [(key_pem, chain_pem)], online.authority.certificate_pem, True
             ),
         ),
+    )
+    home.remember_ports(
+        rest=faces.admin_http.port,
+        admin_grpc=faces.admin_grpc.port,
+        device_https=faces.device_https.port,
+        device_grpc=faces.device_grpc.port,
     )
     return faces, app.state.streams.close
 

@@ -38,6 +38,8 @@ class ServerSettings:
         device_https_port: Devices' HTTPS face.
         migrate: Brings the database's schema up to date at the start.
         first_keys: Makes keys and a first token when the home has none.
+        sync_interval_ms: How often devices come back while no release is on its way.
+        sync_stepping_interval_ms: How often while one is; the smaller the fleet, the shorter this may be.
         refresh_ms: How often TUF's online roles are looked at.
         drain_ms: Time that running requests get when the process is told to stop.
         otlp_endpoint: OTLP gRPC collector for traces; empty exports none.
@@ -59,6 +61,8 @@ class ServerSettings:
     device_https_port: int = 0
     migrate: bool = True
     first_keys: bool = True
+    sync_interval_ms: int = 60_000
+    sync_stepping_interval_ms: int = 5_000
     refresh_ms: int = 3_600_000
     drain_ms: int = 10_000
     otlp_endpoint: str = ""
@@ -141,7 +145,7 @@ def _check(settings: ServerSettings) -> None:
     for name in ("rest_port", "admin_grpc_port", "device_grpc_port", "device_https_port"):
         if not 0 <= getattr(settings, name) <= 65_535:
             raise SettingsInvalid(f"{name}: choose 0 to 65535; 0 lets the system choose")
-    for name in ("refresh_ms", "drain_ms"):
+    for name in ("refresh_ms", "drain_ms", "sync_interval_ms", "sync_stepping_interval_ms"):
         if getattr(settings, name) < 1:
             raise SettingsInvalid(f"{name}: at least 1 ms")
     if settings.log_level not in ("debug", "info", "warning", "error"):

@@ -51,5 +51,5 @@ async def _hear_answers(demo: Demo, consumer: Consumer) -> None:
 
 async def _hear_escalations(demo: Demo, consumer: Consumer) -> None:
     async for delivery in consumer:
-        demo.board.hear_escalation(delivery.record.payload)
+        demo.board.hear_escalation(delivery.record.payload, delivery.record.version)
         await delivery.done()

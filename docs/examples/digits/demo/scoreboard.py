@@ -30,9 +30,8 @@ def digit_of(uid: bytes) -> int:
 
 @dataclass(slots=True)
 class Answer:
-    """An answer that the cloud heard: by which version, from which side."""
+    """An answer that the cloud heard, and from which side."""
 
-    version: int
     label: int
     from_cloud: bool
 
@@ -46,19 +45,23 @@ class Scoreboard:
     answers: dict[bytes, Answer] = field(default_factory=dict)
     answered: Counter[bytes] = field(default_factory=Counter)
     device_labels: dict[bytes, int] = field(default_factory=dict)
+    # The version that read the digit: the one that passes the cloud's answer on may be a newer one.
+    readers: dict[bytes, int] = field(default_factory=dict)
 
     def hear_answer(self, payload: bytes, version: int) -> None:
         """Takes a record of the topic "answer"."""
         uid, label, source, _ = wire.decode_answer(payload)
         self.answered[uid] += 1
-        self.answers.setdefault(uid, Answer(version, label, source == wire.FROM_CLOUD))
+        self.answers.setdefault(uid, Answer(label, source == wire.FROM_CLOUD))
         if source == wire.FROM_DEVICE:
             self.device_labels[uid] = label
+            self.readers[uid] = version
 
-    def hear_escalation(self, payload: bytes) -> None:
+    def hear_escalation(self, payload: bytes, version: int) -> None:
         """Takes a record of the topic "escalate": what the device would have said."""
         uid, label, _, _ = wire.decode_escalation(payload)
         self.device_labels[uid] = label
+        self.readers[uid] = version
 
     @property
     def waiting(self) -> int:
@@ -82,7 +85,7 @@ class Scoreboard:
         return sum(answer.from_cloud for answer in self.answers.values())
 
     def readings(self, version: int | None = None) -> list[Reading]:
-        """Every answered digit, or those that one version of the task answered."""
+        """Every answered digit, or those that one version of the task read."""
         return [
             Reading(
                 truth=int(self.labels[digit_of(uid)]),
@@ -90,5 +93,5 @@ class Scoreboard:
                 cloud=answer.label if answer.from_cloud else None,
             )
             for uid, answer in self.answers.items()
-            if version in (None, answer.version) and uid in self.device_labels
+            if uid in self.readers and version in (None, self.readers[uid])
         ]

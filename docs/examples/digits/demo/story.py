@@ -47,7 +47,15 @@ class Demo:
         self.payloads = fold.payloads()
         self.board = Scoreboard(labels=[int(label) for label in fold.labels])
         self.state = State(digits=2 * len(self.payloads))
-        self.cloud = LocalCloud(root / "cloud", namespace=NAMESPACE)
+        self.cloud = LocalCloud(
+            root / "cloud",
+            namespace=NAMESPACE,
+            # Five devices may ask often; a fleet of millions is paced by the minute.
+            environment={
+                "SHOAL_CLOUD_SYNC_INTERVAL_MS": "1000",
+                "SHOAL_CLOUD_SYNC_STEPPING_INTERVAL_MS": "500",
+            },
+        )
         self.agents = [LocalAgent(root / "devices" / str(n + 1)) for n in range(DEVICES)]
         self._root = root
         self._client: RestClient | None = None
