@@ -16,6 +16,7 @@ from shoal_task.event import Event
 
 from device_agent.agent.conditions import DeviceConditions, FixedConditions
 from device_agent.agent.errors import PeerRefused, PeerUnreachable, ReportGap
+from device_agent.agent.ground import Ground
 from device_agent.agent.install import Installer, Supply
 from device_agent.agent.link import Link
 from device_agent.agent.messages import Facts
@@ -68,59 +69,34 @@ class AgentCore:
         Raises:
             StoreUnknown: a newer agent wrote the home folder.
         """
-        settings = settings or AgentSettings()
-        observer = observer or Observer()
         home.mkdir(parents=True, exist_ok=True)
-        self.settings = settings
-        self._random = random
+        self.settings = settings or AgentSettings()
         self.documents = asyncio.Event()
         self.reports = asyncio.Event()
-        self._observer = observer
-        self.store = Store(home / DATABASE, random=random, settings=settings)
+        self.store = Store(home / DATABASE, random=random, settings=self.settings)
         try:
             self.clock = TrustedClock(clock, self.store.held.agent().clock_offset_ms)
-            self._recover()
-            self.runner = Runner(
+            ground = Ground(
                 store=self.store,
                 home=home,
-                pool=pool,
-                clock=self.clock,
-                settings=settings,
-                python_tag=facts.python_tag,
-                observer=observer,
-                on_reports=self._reported,
-            )
-            self.installer = Installer(
-                store=self.store,
-                home=home,
-                supply=supply,
-                conditions=conditions or FixedConditions(),
-                policy=policy or LocalPolicy(),
-                clock=self.clock,
-                random=random,
-                settings=settings,
-                python_tag=facts.python_tag,
-                in_use=self.runner.in_use,
-                observer=observer,
-            )
-            self.syncer = Syncer(
-                store=self.store,
-                link=link,
-                supply=supply,
                 clock=self.clock,
                 random=random,
                 facts=facts,
-                settings=settings,
-                observer=observer,
-                on_document=self._documented,
+                settings=self.settings,
+                observer=observer or Observer(),
             )
-            self.tunnel = Tunnel(
-                store=self.store,
-                link=link,
-                clock=self.clock,
-                settings=settings,
-                on_events=self.runner.wake,
+            self._ground = ground
+            self._recover()
+            self.runner = Runner(ground, pool, on_reports=self._reported)
+            self.installer = Installer(
+                ground,
+                supply=supply,
+                conditions=conditions or FixedConditions(),
+                policy=policy or LocalPolicy(),
+                in_use=self.runner.in_use,
             )
+            self.syncer = Syncer(ground, link=link, supply=supply, on_document=self._documented)
+            self.tunnel = Tunnel(ground, link, on_events=self.runner.wake)
             self.installer.clean_up()
         except BaseException:
             self.store.close()
@@ -141,7 +117,7 @@ class AgentCore:
                 wanted = self.store.log.listeners(event.event_id) & tasks
                 answers.append(self.store.log.append(event, wanted))
         failpoint("agent.feed.stored")
-        self._observer.fed(answers)
+        self._ground.observer.fed(answers)
         self.runner.wake()
         return answers
 
@@ -159,11 +135,11 @@ class AgentCore:
         try:
             await self.tunnel.talk(idle_ms)
         except ReportGap as error:
-            self._observer.tunnel_failed(error.code, str(error))
+            self._ground.observer.tunnel_failed(error.code, str(error))
             self._renumber(error)
             return False
         except (PeerUnreachable, PeerRefused) as error:
-            self._observer.tunnel_failed(error.code, str(error))
+            self._ground.observer.tunnel_failed(error.code, str(error))
             return False
         return True
 
@@ -194,11 +170,13 @@ class AgentCore:
         if oldest is None or gap.expected >= oldest.sequence:
             return  # the next stream starts at the oldest, which the cloud waits for
         with self.store.transaction():
-            self.store.outbox.renumber(self._random.randbytes(BOOT_BYTES))
+            self.store.outbox.renumber(self._ground.random.randbytes(BOOT_BYTES))
         failpoint("agent.tunnel.renumbered")
         self.syncer.forget_sent()
 
     def _recover(self) -> None:
         for task in self.store.recover(self.clock.wall_ms()):
-            self._observer.broken(task, "TASK_QUARANTINED", "the agent died inside it too often")
+            self._ground.observer.broken(
+                task, "TASK_QUARANTINED", "the agent died inside it too often"
+            )
         failpoint("agent.start.recovered")

@@ -15,7 +15,6 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from random import Random
 from typing import Protocol
 
 from device_agent.agent.bundles import (
@@ -29,15 +28,13 @@ from device_agent.agent.bundles import (
 from device_agent.agent.conditions import DeviceConditions
 from device_agent.agent.documents import installed_outcome
 from device_agent.agent.errors import Deferred
+from device_agent.agent.ground import Ground
 from device_agent.agent.messages import notice
-from device_agent.agent.observer import Observer
 from device_agent.agent.plan import admit, settled
-from device_agent.agent.settings import AgentSettings, LocalPolicy
+from device_agent.agent.settings import LocalPolicy
 from device_agent.agent.state import pause_ms
 from device_agent.agent.store.held import BundleRow, TaskRow
 from device_agent.agent.store.outbox import Outcome, ack_of
-from device_agent.agent.store.store import Store
-from device_agent.agent.trusted_clock import TrustedClock
 from device_agent.errors import ShoalError
 from device_agent.failpoint import failpoint
 from device_agent.tasks.director import BundleFile, DirectorDocument, TaskInstruction
@@ -70,30 +67,25 @@ class Installer:
 
     def __init__(
         self,
+        ground: Ground,
         *,
-        store: Store,
-        home: Path,
         supply: Supply,
         conditions: DeviceConditions,
         policy: LocalPolicy,
-        clock: TrustedClock,
-        random: Random,
-        settings: AgentSettings,
-        python_tag: str,
         in_use: Callable[[], Collection[Path]],
-        observer: Observer,
     ) -> None:
-        self._store = store
-        self._folders = BundleFolders(home)
+        """`in_use` gives the folders of bundles whose runs have not ended."""
+        self._store = ground.store
+        self._clock = ground.clock
+        self._random = ground.random
+        self._settings = ground.settings
+        self._observer = ground.observer
+        self._python_tag = ground.facts.python_tag
+        self._folders = BundleFolders(ground.home)
         self._supply = supply
         self._conditions = conditions
         self._policy = policy
-        self._clock = clock
-        self._random = random
-        self._settings = settings
-        self._python_tag = python_tag
         self._in_use = in_use
-        self._observer = observer
         self._failures: dict[str, int] = {}
         self._retry_at_ms: dict[str, int] = {}
 

@@ -22,14 +22,11 @@ from pathlib import Path
 from shoal_task.event import PAYLOAD_BYTES_MAX
 
 from device_agent.agent.bundles import BYTECODE, BundleFolders
+from device_agent.agent.ground import Ground
 from device_agent.agent.messages import run_report
-from device_agent.agent.observer import Observer
-from device_agent.agent.settings import AgentSettings
 from device_agent.agent.store.held import BundleRow, TaskRow
 from device_agent.agent.store.log import Work
 from device_agent.agent.store.outbox import Report, ReportKind
-from device_agent.agent.store.store import Store
-from device_agent.agent.trusted_clock import TrustedClock
 from device_agent.errors import ShoalError
 from device_agent.failpoint import failpoint
 from device_agent.tasks.bytecode import decode_bytecode
@@ -50,24 +47,15 @@ class Runner:
     """Takes work in order and runs it."""
 
     def __init__(
-        self,
-        *,
-        store: Store,
-        home: Path,
-        pool: VmPool,
-        clock: TrustedClock,
-        settings: AgentSettings,
-        python_tag: str,
-        observer: Observer,
-        on_reports: Callable[[], None] = lambda: None,
+        self, ground: Ground, pool: VmPool, *, on_reports: Callable[[], None] = lambda: None
     ) -> None:
-        self._store = store
-        self._folders = BundleFolders(home)
+        self._store = ground.store
+        self._clock = ground.clock
+        self._settings = ground.settings
+        self._observer = ground.observer
+        self._python_tag = ground.facts.python_tag
+        self._folders = BundleFolders(ground.home)
         self._pool = pool
-        self._clock = clock
-        self._settings = settings
-        self._python_tag = python_tag
-        self._observer = observer
         self._on_reports = on_reports
         self._in_flight: dict[tuple[str, int], Active] = {}
         self._active: dict[str, Active] = {}

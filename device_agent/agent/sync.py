@@ -9,20 +9,16 @@ Rules of this module:
 
 import asyncio
 from collections.abc import Callable
-from random import Random
 
 from shoal.device.v1.device_pb2 import SyncRequest, SyncResponse
 
 from device_agent.agent import documents, state
 from device_agent.agent.errors import AgentError, PeerRefused, Revoked
+from device_agent.agent.ground import Ground
 from device_agent.agent.install import Supply
 from device_agent.agent.link import Link
-from device_agent.agent.messages import Facts, ack_message, installed_message, notice
-from device_agent.agent.observer import Observer
-from device_agent.agent.settings import AgentSettings
+from device_agent.agent.messages import ack_message, installed_message, notice
 from device_agent.agent.store.held import AgentRow
-from device_agent.agent.store.store import Store
-from device_agent.agent.trusted_clock import TrustedClock
 from device_agent.errors import ShoalError
 from device_agent.failpoint import failpoint
 from device_agent.tasks.director import TASKS_MAX
@@ -38,28 +34,23 @@ class Syncer:
 
     def __init__(
         self,
+        ground: Ground,
         *,
-        store: Store,
         link: Link,
         supply: Supply,
-        clock: TrustedClock,
-        random: Random,
-        facts: Facts,
-        settings: AgentSettings,
-        observer: Observer,
         on_document: Callable[[], None] = lambda: None,
     ) -> None:
-        self._store = store
+        self._store = ground.store
+        self._clock = ground.clock
+        self._random = ground.random
+        self._facts = ground.facts
+        self._settings = ground.settings
+        self._observer = ground.observer
         self._link = link
         self._supply = supply
-        self._clock = clock
-        self._random = random
-        self._facts = facts
-        self._settings = settings
         self._on_document = on_document
-        self._observer = observer
         self._state = state.SyncState(
-            due_at_ms=clock.monotonic_ms(), epoch=store.held.agent().epoch
+            due_at_ms=self._clock.monotonic_ms(), epoch=self._store.held.agent().epoch
         )
         self._acks_sent = 0
         self._accepting = asyncio.Lock()

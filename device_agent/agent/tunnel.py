@@ -18,11 +18,9 @@ from shoal.telemetry.v1.telemetry_pb2 import Reply, TunnelRequest, TunnelRespons
 from shoal_task.event import UID_BYTES, Event, EventInvalid
 
 from device_agent.agent.errors import PeerUnreachable
+from device_agent.agent.ground import Ground
 from device_agent.agent.link import Link
 from device_agent.agent.messages import notice, tunnel_message
-from device_agent.agent.settings import AgentSettings
-from device_agent.agent.store.store import Store
-from device_agent.agent.trusted_clock import TrustedClock
 from device_agent.events.frames import FeedStatus
 from device_agent.failpoint import failpoint
 
@@ -33,18 +31,12 @@ class Tunnel:
     """Talks over one stream at a time."""
 
     def __init__(
-        self,
-        *,
-        store: Store,
-        link: Link,
-        clock: TrustedClock,
-        settings: AgentSettings,
-        on_events: Callable[[], None] = lambda: None,
+        self, ground: Ground, link: Link, *, on_events: Callable[[], None] = lambda: None
     ) -> None:
-        self._store = store
+        self._store = ground.store
+        self._clock = ground.clock
+        self._settings = ground.settings
         self._link = link
-        self._clock = clock
-        self._settings = settings
         self._on_events = on_events
         self._more = asyncio.Event()
         self._spoke = asyncio.Event()
