@@ -67,6 +67,7 @@ ifeq ($(FAST),)
 	deploy/setup/servers.sh
 	$(MAKE) --no-print-directory console
 	$(PYTHON) -m pytest $(SUITES)
+	$(PYTHON) -m pytest --database=postgresql tests/unit tests/attacks
 else
 	$(PYTHON) -m pytest -m "not slow" $(FAST_SUITES)
 endif

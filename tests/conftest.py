@@ -43,10 +43,32 @@ def migrated_sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'shoal.db'}"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--database=postgresql` runs every test that takes a `database` on a real PostgreSQL server."""
+    parser.addoption("--database", choices=["sqlite", "postgresql"], default="sqlite")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With --database, tests that take no database are left out: they would only run a second time."""
+    if config.getoption("--database") == "sqlite":
+        return
+    takes = [item for item in items if "database_url" in getattr(item, "fixturenames", ())]
+    config.hook.pytest_deselected(items=[item for item in items if item not in takes])
+    items[:] = takes
+
+
 @pytest.fixture
-async def database(migrated_sqlite_url: str) -> AsyncIterator[Database]:
-    """A fresh, migrated SQLite database."""
-    opened = await Database.open(migrated_sqlite_url)
+def database_url(request: pytest.FixtureRequest) -> str:
+    """URL of a fresh, migrated database: SQLite, or what --database says."""
+    kind = request.config.getoption("--database")
+    name = "migrated_sqlite_url" if kind == "sqlite" else "postgres_url"
+    return str(request.getfixturevalue(name))
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """A fresh, migrated database: SQLite, or what --database says."""
+    opened = await Database.open(database_url)
     yield opened
     await opened.close()
 

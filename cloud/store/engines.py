@@ -11,6 +11,7 @@ Rules of this module:
 
 import contextlib
 import sqlite3
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -78,8 +79,17 @@ def _sqlite(url: sa.URL, settings: DatabaseSettings, *, connections: int) -> Asy
         _execute(connection, "PRAGMA synchronous = FULL")
         _execute(connection, "PRAGMA foreign_keys = ON")
 
+    event.listen(engine.sync_engine, "do_connect", _try_open)
     event.listen(engine.sync_engine, "connect", prepare)
     return engine
+
+
+def _try_open(
+    _dialect: object, _record: object, arguments: Sequence[Any], _keywords: object
+) -> None:
+    """Fails here when the file cannot be opened: in the driver it would leave a thread behind."""
+    path = str(arguments[0])
+    sqlite3.connect(path, uri=path.startswith("file:")).close()
 
 
 def _postgresql(url: sa.URL, settings: DatabaseSettings) -> tuple[AsyncEngine, AsyncEngine]:

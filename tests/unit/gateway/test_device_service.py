@@ -14,6 +14,7 @@ from cloud.rpc.answering import ERROR_CODE_KEY
 from cloud.store.database import Database
 from device_agent.clock import SystemClock
 from device_agent.tasks.director import Action, Scope
+from tests.helpers.databases import hold_all
 from tests.helpers.live_gateway import TICKETS, LiveGateway, live_gateway
 from tests.helpers.release_sets import digest, facts, release, request, row, version
 
@@ -82,7 +83,8 @@ async def test_a_sync_is_answered_though_acknowledgements_cannot_be_kept(
         await release_digits(live)
         device = await live.enrol()
         await live.sync(device, request())  # met
-        async with database.begin():  # the database is taken: no commit can come
+        async with database.begin() as connection:
+            await hold_all(connection)  # no commit can come
             answer = await live.sync(device, acknowledging(1))
         assert answer.acknowledged_sequence == 0
         assert answer.director

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from cloud.store.database import Database
 from cloud.store.errors import DatabaseBusy, DatabaseUnavailable, DatabaseUrlInvalid
+from cloud.store.locks import lock_namespace
 from cloud.store.settings import DatabaseSettings
 from cloud.store.tables import namespaces
 
@@ -70,14 +71,15 @@ async def test_a_read_transaction_cannot_write(database: Database) -> None:
 
 
 async def test_another_process_holding_the_lock_is_busy_not_a_hang(
-    database: Database, sqlite_url: str
+    database: Database, database_url: str
 ) -> None:
-    other = await Database.open(sqlite_url, DatabaseSettings(lock_ms_max=1))
+    other = await Database.open(database_url, DatabaseSettings(lock_ms_max=1))
     try:
-        async with database.begin():
+        async with database.begin() as connection:
+            await lock_namespace(connection, "a/b")
             with pytest.raises(DatabaseBusy, match="try again"):
-                async with other.begin():
-                    pass
+                async with other.begin() as waiting:
+                    await lock_namespace(waiting, "a/b")
     finally:
         await other.close()
 
@@ -111,6 +113,7 @@ async def test_concurrent_writers_all_get_their_turn(database: Database) -> None
 
     async def add(_: int) -> None:
         async with database.begin() as connection:
+            await lock_namespace(connection, "a/b")
             epoch = await connection.scalar(sa.select(namespaces.c.epoch))
             assert epoch is not None
             await connection.execute(sa.update(namespaces).values(epoch=epoch + 1))
