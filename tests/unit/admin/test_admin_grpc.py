@@ -41,7 +41,8 @@ async def admin(tmp_path: Path) -> AsyncIterator[Grpc]:
 
 
 def code_of(error: grpc.aio.AioRpcError) -> str:
-    return dict(error.trailing_metadata() or ()).get("shoal-error-code", "")  # type: ignore[arg-type, return-value]  # metadata of text
+    metadata = dict(error.trailing_metadata() or ())
+    return str(metadata.get("shoal-error-code", ""))
 
 
 async def test_a_release_is_made_commanded_and_watched(admin: Grpc) -> None:
