@@ -205,7 +205,7 @@ def test_k5_fork_is_refused_while_vms_live_and_subprocess_is_not() -> None:
 @pytest.mark.parametrize(
     "deep",
     [
-        "value = 1\n    for _ in range(60_000): value = map(abs, value) if _ else map(abs, [1])\n    next(value)",
+        "value = 1\n    for _ in range(300_000): value = map(abs, value) if _ else map(abs, [1])\n    next(value)",
         "value = []\n    for _ in range(100_000): value = [value]\n    repr(value)",
         "value = []\n    for _ in range(100_000): value = [value]\n    json.dumps(value)",
         "json.loads('[' * 100_000)",
