@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstring>
 #include <ctime>
+#include <utility>
 
 #include "guest.h"
 #include "keeper.h"
@@ -12,10 +13,20 @@
 namespace shoal {
 namespace {
 
-constexpr int64_t kCloseNs = 1'000'000'000;
+constexpr int64_t kCloseNs = 500'000'000;
 constexpr int kTracebackFrames = 3;
+constexpr int64_t kLookOutNs = 40'000;
+constexpr int64_t kBusyGapNs = 200'000;
 
 thread_local Vm* t_vm __attribute__((tls_model("initial-exec"))) = nullptr;
+
+void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
 
 // What a phase came to, decided on the VM's thread before it gives up `running`.
 struct Verdict {
@@ -134,10 +145,12 @@ void answer(Vm& vm, Happened happened, Verdict verdict, Reason reason) {
   if (message.outcome == "ok") message.emits = std::move(vm.written.emits);
   message.wall_us = (now_ns() - vm.began_ns) / 1000;
   vm.written = Written{};
-  std::lock_guard lock(vm.mutex);
-  message.spent = vm.spent;
-  if (!vm.answered) vm.channel->post(std::move(message));
-  vm.answered = true;
+  {
+    std::lock_guard lock(vm.mutex);
+    message.spent = vm.spent;
+    if (std::exchange(vm.answered, true)) return;
+  }
+  vm.channel->post(std::move(message));  // without the lock: the receiver may send the next run at once
 }
 
 void run_phase(Vm& vm, Phase phase, uint64_t run, int64_t wall_ns, PyObject* (*act)(Vm&, const std::string&), const std::string& input) {
@@ -165,10 +178,29 @@ PyObject* act_load(Vm& vm, const std::string& entry) {
   Py_RETURN_NONE;
 }
 
-PyObject* act_close(Vm& vm, const std::string&) { return PyObject_CallNoArgs(vm.teardown); }
+PyObject* act_close(Vm& vm, const std::string&) {
+  Py_CLEAR(vm.invoke);
+  return PyObject_CallNoArgs(vm.teardown);
+}
 
-bool next_job(Vm& vm, Job* job) {
+// From here on every Python line raises, so that a finaliser which is left cannot hold up the end.
+void forbid_python(Vm& vm) {
+  vm.trusted = true;  // setting a trace function is an audit event
+  PyEval_SetTrace(kill_trace, nullptr);
+  vm.trusted = false;
+}
+
+// Waking a thread costs more than a short run. While calls follow each other closely the thread looks out for the next
+// for a moment before it sleeps; a VM that is called now and then never does.
+void look_out(Vm& vm) {
+  int64_t began = now_ns();
+  while (!vm.called.load(std::memory_order_acquire) && now_ns() - began < kLookOutNs) pause();
+}
+
+bool next_job(Vm& vm, Job* job, bool busy) {
+  if (busy) look_out(vm);
   std::unique_lock lock(vm.mutex);
+  vm.called.store(false);
   vm.changed.wait(lock, [&] { return vm.closing || vm.spent || !vm.jobs.empty(); });
   if (vm.spent || vm.jobs.empty()) return false;
   *job = std::move(vm.jobs.front());
@@ -179,7 +211,11 @@ bool next_job(Vm& vm, Job* job) {
 void serve(Vm& vm) {
   run_phase(vm, Phase::load, 0, vm.spec.load_ns, act_load, vm.spec.entry);
   Job job;
-  while (next_job(vm, &job)) run_phase(vm, Phase::run, job.run, vm.spec.wall_ns, act_run, job.input);
+  bool busy = false;
+  for (int64_t idle = now_ns(); next_job(vm, &job, busy); idle = now_ns()) {
+    busy = now_ns() - idle < kBusyGapNs;
+    run_phase(vm, Phase::run, job.run, vm.spec.wall_ns, act_run, job.input);
+  }
 }
 
 void answer_unbegun(Vm& vm, uint64_t run) {
@@ -208,8 +244,7 @@ void end_interpreter(Vm& vm, PyThreadState* state) {
   run_phase(vm, Phase::close, 0, kCloseNs, act_close, "");
   vm.account.soft_bytes.store(0);
   PyThreadState_SetAsyncExc(vm.thread_ident, nullptr);
-  PyEval_SetTrace(kill_trace, nullptr);
-  Py_CLEAR(vm.invoke);
+  forbid_python(vm);
   Py_CLEAR(vm.teardown);
   PyErr_Clear();
   Py_EndInterpreter(state);
@@ -289,6 +324,7 @@ bool Vm::submit(Job job) {
   std::lock_guard lock(mutex);
   if (closing || spent) return false;
   jobs.push_back(std::move(job));
+  called.store(true, std::memory_order_release);
   changed.notify_all();
   return true;
 }
@@ -296,6 +332,7 @@ bool Vm::submit(Job job) {
 void Vm::close() {
   std::lock_guard lock(mutex);
   closing = true;
+  called.store(true, std::memory_order_release);
   changed.notify_all();
 }
 

@@ -82,6 +82,7 @@ struct Vm : std::enable_shared_from_this<Vm> {
   Reason reason = Reason::none;
   int64_t kill_ns = 0;  // when the kill was asked for
 
+  std::atomic<bool> called{false};        // something changed that a spinning thread should look at
   std::atomic<int64_t> deadline_ns{0};  // 0: nothing to watch; read by the timekeeper without the lock
 
   // Set by the thread before its first run, constant while `running`.

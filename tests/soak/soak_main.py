@@ -1,0 +1,183 @@
+"""The soak: a busy main interpreter while VMs are made, run, killed and destroyed; prints what it saw as JSON.
+
+    python -m tests.soak.soak_main SECONDS SEED
+
+Rules of this program:
+
+- The main interpreter serves and calls grpc.aio, writes SQLite and multiplies with numpy all the while.
+- Every run is bounded: one that is not answered in time is a hang and fails the soak.
+- Growth is what the process keeps for each VM that was destroyed, between a fifth of the time and the end.
+"""
+
+import asyncio
+import collections
+import contextlib
+import gc
+import json
+import os
+import random
+import sqlite3
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from device_agent.vm import _host, process
+
+process.install()
+
+import grpc  # noqa: E402 - install() comes first
+import numpy  # noqa: E402
+
+from device_agent.vm.interface import RunResult  # noqa: E402
+from device_agent.vm.pool import InterpreterPool  # noqa: E402
+from tests.helpers.tasks_in_vm import make_event, make_spec  # noqa: E402
+from tests.soak.soak_tasks import Program, choose  # noqa: E402
+
+HANG_S = 30
+WORKERS = 2
+
+
+class Soak:
+    """Counts of one soak."""
+
+    def __init__(self, seconds: float, seed: int) -> None:
+        self.seed = seed
+        self.ends_at = time.monotonic() + seconds
+        self.warm_at = time.monotonic() + seconds / 5
+        self.outcomes: collections.Counter[str] = collections.Counter()
+        self.surprises: list[str] = []
+        self.rpcs = 0
+        self.rows = 0
+        self.products = 0
+        self.over = threading.Event()
+
+    @property
+    def running(self) -> bool:
+        return time.monotonic() < self.ends_at
+
+    async def churn(self, worker: int) -> None:
+        """Makes a pool, gives it random tasks, destroys their VMs."""
+        chance = random.Random(self.seed * 1000 + worker)
+        pool = InterpreterPool()
+        number = 0
+        while self.running:
+            number += 1
+            program = choose(chance)
+            spec = make_spec(program.source, key=f"{worker}.{number}", limits=program.limits)
+            for _ in range(chance.randint(1, 3)):
+                event = make_event(chance.randbytes(64))
+                async with asyncio.timeout(HANG_S):
+                    self.note(program, await pool.run(spec, event))
+            if chance.random() < 0.7:
+                async with asyncio.timeout(HANG_S):
+                    await pool.retire(spec.key)
+        async with asyncio.timeout(HANG_S):
+            await pool.close()
+
+    def note(self, program: Program, result: RunResult) -> None:
+        self.outcomes[f"{program.name} {result.outcome}"] += 1
+        if result.outcome not in program.outcomes:
+            self.surprises.append(f"{program.name}: {result.outcome} {result.message}")
+
+    async def call_rpcs(self) -> None:
+        """A unary echo, served and called by this process."""
+
+        async def echo(request: bytes, _context: object) -> bytes:
+            return request
+
+        handler = grpc.method_handlers_generic_handler(
+            "soak.Echo", {"Say": grpc.unary_unary_rpc_method_handler(echo)}
+        )
+        server = grpc.aio.server()
+        server.add_generic_rpc_handlers((handler,))
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            say = channel.unary_unary("/soak.Echo/Say")
+            while self.running:
+                assert await say(b"x" * 200) == b"x" * 200
+                self.rpcs += 1
+        await server.stop(0)
+
+    def write_rows(self) -> None:
+        """SQLite in WAL, a commit a row."""
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            contextlib.closing(sqlite3.connect(Path(folder) / "soak.db")) as database,
+        ):
+            database.execute("pragma journal_mode = wal")
+            database.execute("create table rows (n integer primary key, body blob)")
+            while not self.over.wait(0.002):
+                with database:
+                    database.execute("insert into rows (body) values (?)", (os.urandom(100),))
+                self.rows += 1
+
+    def multiply(self) -> None:
+        """numpy, releasing the GIL now and then."""
+        square = numpy.random.default_rng(self.seed).random((120, 120))
+        while not self.over.wait(0.005):
+            square = square @ square / numpy.linalg.norm(square)
+            self.products += 1
+
+    async def measure(self) -> dict[str, float]:
+        """What the process grew by for each destroyed VM."""
+        await asyncio.sleep(max(0.0, self.warm_at - time.monotonic()))
+        before, ended_before = _resident_bytes(), _host.counters()["ended"]
+        await asyncio.sleep(max(0.0, self.ends_at - time.monotonic()))
+        await _quiet()
+        ended = _host.counters()["ended"] - ended_before
+        grown = _resident_bytes() - before
+        return {"ended_since_warm": ended, "growth_mb_per_vm": grown / 1e6 / max(1, ended)}
+
+    async def run(self) -> dict[str, object]:
+        threads = [threading.Thread(target=work) for work in (self.write_rows, self.multiply)]
+        for thread in threads:
+            thread.start()
+        try:
+            async with asyncio.TaskGroup() as group:
+                growth = group.create_task(self.measure())
+                group.create_task(self.call_rpcs())
+                for worker in range(WORKERS):
+                    group.create_task(self.churn(worker))
+        finally:
+            self.over.set()
+            for thread in threads:
+                thread.join()
+        return {
+            "seed": self.seed,
+            "outcomes": dict(sorted(self.outcomes.items())),
+            "surprises": self.surprises,
+            "rpcs": self.rpcs,
+            "rows": self.rows,
+            "products": self.products,
+            "resident_mb": _resident_bytes() / 1e6,
+            **growth.result(),
+            **_host.counters(),
+        }
+
+
+async def _quiet() -> None:
+    """Waits until the last VMs have ended."""
+    async with asyncio.timeout(HANG_S):
+        while _host.counters()["live"]:
+            await asyncio.sleep(0.01)
+    gc.collect()
+
+
+def _resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def main() -> None:
+    """Runs the soak and prints its figures."""
+    seconds, seed = float(sys.argv[1]), int(sys.argv[2])
+    seen = asyncio.run(Soak(seconds, seed).run())
+    sys.stdout.write(json.dumps(seen) + "\n")
+    process.drain_and_exit(1 if seen["surprises"] else 0)
+
+
+if __name__ == "__main__":
+    main()

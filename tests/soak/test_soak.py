@@ -1,0 +1,35 @@
+"""The process stays whole while VMs come and go under load. SHOAL_SOAK_SECONDS lengthens it, SHOAL_SOAK_SEED replays one."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SECONDS = float(os.environ.get("SHOAL_SOAK_SECONDS", "20"))
+SEED = int(os.environ.get("SHOAL_SOAK_SEED", "20261123"))
+GROWTH_MB_PER_VM_MAX = 0.4
+
+
+@pytest.mark.slow
+def test_no_crash_no_hang_and_bounded_growth() -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-m", "tests.soak.soak_main", str(SECONDS), str(SEED)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS + 90,
+        check=False,
+    )
+    replay = f"SHOAL_SOAK_SECONDS={SECONDS} SHOAL_SOAK_SEED={SEED}: {done.stderr[-4000:]}"
+    assert done.returncode == 0, replay + done.stdout[-2000:]
+    seen = json.loads(done.stdout)
+    assert seen["surprises"] == [], replay
+    assert seen["live"] == 0, replay
+    assert seen["quarantined_now"] == 0, replay
+    assert seen["killed"] > SECONDS / 4, replay
+    assert min(seen["rpcs"], seen["rows"], seen["products"]) > SECONDS, replay
+    assert seen["growth_mb_per_vm"] <= GROWTH_MB_PER_VM_MAX, (seen, replay)
