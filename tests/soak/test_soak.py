@@ -17,7 +17,15 @@ GROWTH_MB_PER_VM_MAX = 0.4
 @pytest.mark.slow
 def test_no_crash_no_hang_and_bounded_growth() -> None:
     done = subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-m", "tests.soak.soak_main", str(SECONDS), str(SEED)],
+        [
+            sys.executable,
+            "-X",
+            "faulthandler",
+            "-m",
+            "tests.soak.soak_main",
+            str(SECONDS),
+            str(SEED),
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -17,6 +17,16 @@
 namespace shoal {
 namespace {
 
+constexpr size_t kMapNodeBytesMin = 64 * 1024;
+[[maybe_unused]] constexpr unsigned kReclaimsPerTrim = 8;
+
+void trim_now_and_then() {
+#ifdef __GLIBC__
+  static std::atomic<unsigned> reclaimed{0};
+  if (++reclaimed % kReclaimsPerTrim == 0) malloc_trim(0);
+#endif
+}
+
 struct Arena {
   Account* owner;
   size_t size;
@@ -62,6 +72,17 @@ void charge(Account* account, int64_t bytes) {
 
 int64_t usable(void* block) { return block == nullptr ? 0 : static_cast<int64_t>(malloc_usable_size(block)); }
 
+void note_map_node(Account* account, void* block) {
+  std::lock_guard lock(account->mutex);
+  account->map_nodes.insert(block);
+}
+
+void forget_map_node(Account* account, void* block, int64_t size) {
+  if (size < static_cast<int64_t>(kMapNodeBytesMin)) return;
+  std::lock_guard lock(account->mutex);
+  account->map_nodes.erase(block);
+}
+
 void* raw_malloc(void*, size_t size) {
   Account* account = t_account;
   if (account == nullptr) return g_raw.malloc(g_raw.ctx, size);
@@ -78,6 +99,7 @@ void* raw_calloc(void*, size_t count, size_t size) {
   if (raw_refused(account, count * size)) return nullptr;
   void* block = g_raw.calloc(g_raw.ctx, count, size);
   charge(account, usable(block));
+  if (count == 1 && size >= kMapNodeBytesMin && (size & (size - 1)) == 0 && block != nullptr) note_map_node(account, block);
   return block;
 }
 
@@ -85,6 +107,7 @@ void* raw_realloc(void*, void* old, size_t size) {
   Account* account = t_account;
   if (account == nullptr) return g_raw.realloc(g_raw.ctx, old, size);
   int64_t before = usable(old);
+  forget_map_node(account, old, before);
   if (static_cast<int64_t>(size) > before || size > static_cast<size_t>(INT64_MAX)) {
     if (raw_refused(account, size)) return nullptr;  // the old block may have to stay while it is copied
   }
@@ -94,7 +117,11 @@ void* raw_realloc(void*, void* old, size_t size) {
 }
 
 void raw_free(void*, void* block) {
-  if (t_account != nullptr) charge(t_account, -usable(block));
+  if (t_account != nullptr) {
+    int64_t size = usable(block);
+    forget_map_node(t_account, block, size);
+    charge(t_account, -size);
+  }
   g_raw.free(g_raw.ctx, block);
 }
 
@@ -146,9 +173,8 @@ bool install_memory_hooks(void (*on_over)()) {
   return true;
 }
 
-int64_t reclaim_arenas(Account* account) {
+void reclaim(Account* account) {
   std::vector<std::pair<void*, size_t>> left;
-  int64_t bytes = 0;
   {
     std::lock_guard lock(arenas().mutex);
     auto& all = arenas().by_address;
@@ -158,13 +184,17 @@ int64_t reclaim_arenas(Account* account) {
         continue;
       }
       left.emplace_back(at->first, at->second.size);
-      bytes += static_cast<int64_t>(at->second.size);
+      arenas().bytes -= static_cast<int64_t>(at->second.size);
       at = all.erase(at);
     }
-    arenas().bytes -= bytes;
   }
   for (auto [address, size] : left) g_arena.free(g_arena.ctx, address, size);
-  return bytes;
+  {
+    std::lock_guard lock(account->mutex);
+    for (void* node : account->map_nodes) g_raw.free(g_raw.ctx, node);
+    account->map_nodes.clear();
+  }
+  trim_now_and_then();
 }
 
 int64_t arena_bytes_mapped() {

@@ -299,7 +299,7 @@ void* thread_main(void* argument) {
   live(*vm);
   charge_thread_to(nullptr, false);
   t_vm = nullptr;
-  reclaim_arenas(&vm->account);
+  reclaim(&vm->account);
   Message message;
   message.vm = vm->id;
   message.happened = Happened::ended;

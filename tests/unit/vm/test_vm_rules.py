@@ -217,7 +217,7 @@ def test_k5_fork_is_refused_while_vms_live_and_subprocess_is_not() -> None:
 )
 def test_k6_nested_c_recursion_does_not_reach_the_end_of_the_stack(deep: str) -> None:
     source = f"import json\ndef on_event(event):\n    {deep}\n"
-    _assert_fine(f'''
+    _assert_fine(f"""
         source = {source!r}
         async def main():
             pool = InterpreterPool()
@@ -227,7 +227,7 @@ def test_k6_nested_c_recursion_does_not_reach_the_end_of_the_stack(deep: str) ->
             await pool.close()
             print("done")
         asyncio.run(main())
-    ''')
+    """)
 
 
 def test_k6_a_guest_cannot_raise_the_recursion_limit() -> None:
