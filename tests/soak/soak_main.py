@@ -52,6 +52,7 @@ class Soak:
         self.rows = 0
         self.products = 0
         self.over = threading.Event()
+        self.churned = asyncio.Event()
 
     @property
     def running(self) -> bool:
@@ -126,12 +127,16 @@ class Soak:
         await asyncio.sleep(max(0.0, self.warm_at - time.monotonic()))
         before, ended_before = _resident_bytes(), _host.counters()["ended"]
         await asyncio.sleep(max(0.0, self.ends_at - time.monotonic()))
-        await _quiet()
+        await self.churned.wait()
+        left = await asyncio.to_thread(_host.drain, HANG_S * 1000)
+        assert left == 0, f"{left} VMs would not end"
+        gc.collect()
         ended = _host.counters()["ended"] - ended_before
         grown = _resident_bytes() - before
         return {"ended_since_warm": ended, "growth_mb_per_vm": grown / 1e6 / max(1, ended)}
 
     async def run(self) -> dict[str, object]:
+        """Keeps everything busy until the time is over; what was seen."""
         threads = [threading.Thread(target=work) for work in (self.write_rows, self.multiply)]
         for thread in threads:
             thread.start()
@@ -139,8 +144,8 @@ class Soak:
             async with asyncio.TaskGroup() as group:
                 growth = group.create_task(self.measure())
                 group.create_task(self.call_rpcs())
-                for worker in range(WORKERS):
-                    group.create_task(self.churn(worker))
+                await asyncio.gather(*[self.churn(worker) for worker in range(WORKERS)])
+                self.churned.set()
         finally:
             self.over.set()
             for thread in threads:
@@ -156,14 +161,6 @@ class Soak:
             **growth.result(),
             **_host.counters(),
         }
-
-
-async def _quiet() -> None:
-    """Waits until the last VMs have ended."""
-    async with asyncio.timeout(HANG_S):
-        while _host.counters()["live"]:
-            await asyncio.sleep(0.01)
-    gc.collect()
 
 
 def _resident_bytes() -> int:

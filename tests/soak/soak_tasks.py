@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from device_agent.vm.interface import VmLimits
 
+_USUAL = VmLimits(wall_ms=2_000)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
@@ -13,7 +15,7 @@ class Program:
     name: str
     source: str
     outcomes: frozenset[str]
-    limits: VmLimits = VmLimits(wall_ms=2_000)
+    limits: VmLimits = _USUAL
 
 
 _SHORT = VmLimits(wall_ms=40)

@@ -1,4 +1,7 @@
-"""The process stays whole while VMs come and go under load. SHOAL_SOAK_SECONDS lengthens it, SHOAL_SOAK_SEED replays one."""
+"""The process stays whole while VMs come and go under load.
+
+SHOAL_SOAK_SECONDS lengthens it, SHOAL_SOAK_SEED replays one.
+"""
 
 import json
 import os

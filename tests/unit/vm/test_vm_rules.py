@@ -138,7 +138,8 @@ def test_k5_a_process_ends_with_guests_running_by_drain_and_exit() -> None:
         async def main():
             pool = InterpreterPool()
             for number in range(3):
-                asyncio.ensure_future(pool.run(make_spec(source, key=str(number), limits=VmLimits(wall_ms=60_000)), make_event()))
+                spec = make_spec(source, key=str(number), limits=VmLimits(wall_ms=60_000))
+                asyncio.ensure_future(pool.run(spec, make_event()))
             while _host.counters()["live"] < 3:
                 await asyncio.sleep(0)
             print("done")
@@ -222,7 +223,8 @@ def test_k6_nested_c_recursion_does_not_reach_the_end_of_the_stack(deep: str) ->
         async def main():
             pool = InterpreterPool()
             for number in range(2):
-                result = await pool.run(make_spec(source, limits=VmLimits(wall_ms=10_000, memory_mib=256)), make_event())
+                limits = VmLimits(wall_ms=10_000, memory_mib=256)
+                result = await pool.run(make_spec(source, limits=limits), make_event())
                 assert result.outcome == "ok" or "RecursionError" in result.message, result
             await pool.close()
             print("done")
@@ -234,7 +236,8 @@ def test_k6_a_guest_cannot_raise_the_recursion_limit() -> None:
     _assert_fine("""
         async def main():
             pool = InterpreterPool()
-            result = await pool.run(make_spec("import sys\\ndef on_event(event): sys.setrecursionlimit(10**6)"), make_event())
+            source = "import sys\\ndef on_event(event): sys.setrecursionlimit(10**6)"
+            result = await pool.run(make_spec(source), make_event())
             assert "setrecursionlimit" in result.message and result.outcome == "TASK_ERROR", result
             await pool.close()
             print("done")
