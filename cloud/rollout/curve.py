@@ -33,12 +33,12 @@ class ReleaseTimes:
     """How long it took from the start until a device had it installed.
 
     Attributes:
-        devices: Devices that these figures are of; with none, both are 0.
+        devices: Devices that these figures are of; with none, both are None.
     """
 
     devices: int
-    p50_ms: int
-    p99_ms: int
+    p50_ms: int | None
+    p99_ms: int | None
 
 
 async def read_curve(
@@ -109,7 +109,7 @@ async def read_times(
     )
     devices = await connection.scalar(sa.select(sa.func.count()).where(mine)) or 0
     if not devices:
-        return ReleaseTimes(devices=0, p50_ms=0, p99_ms=0)
+        return ReleaseTimes(devices=0, p50_ms=None, p99_ms=None)
 
     async def rank(percent: int) -> int:
         at_ms = await connection.scalar(

@@ -6,6 +6,7 @@ Rules of this module:
 - Revoking and forgetting are trust's work (cloud/keys); here they are authorised.
 """
 
+import re
 from collections.abc import Mapping
 
 import sqlalchemy as sa
@@ -31,6 +32,7 @@ from device_agent.clock import Clock
 from device_agent.tasks.names import check_device_id, check_task_name
 
 TOKEN_ID_CHARS = 16
+_ID_PREFIX = re.compile(r"[0-9a-f]{1,32}")
 
 
 def status_of(
@@ -43,6 +45,32 @@ def status_of(
     if age_ms < settings.online_ms_max:
         return "online"
     return "stale" if age_ms < settings.stale_ms_max else "offline"
+
+
+def status_is(status: str, now_ms: int, settings: AdminSettings) -> sa.ColumnElement[bool]:
+    """The rows of devices whose `status_of` this is.
+
+    Raises:
+        ArgumentInvalid: There is no such status.
+    """
+    seen, revoked = devices.c.last_seen_at_ms, devices.c.revoked_at_ms
+    online = seen > now_ms - settings.online_ms_max
+    known = seen > now_ms - settings.stale_ms_max
+    conditions = {
+        "online": sa.and_(revoked.is_(None), online),
+        "stale": sa.and_(revoked.is_(None), known, sa.not_(online)),
+        "offline": sa.and_(revoked.is_(None), sa.or_(seen.is_(None), sa.not_(known))),
+        "revoked": revoked.is_not(None),
+    }
+    if status not in conditions:
+        raise ArgumentInvalid(f"status {status[:40]!r}: choose from {', '.join(conditions)}")
+    return conditions[status]
+
+
+def _check_prefix(prefix: str) -> str:
+    if not _ID_PREFIX.fullmatch(prefix):
+        raise ArgumentInvalid(f"id_prefix {prefix[:40]!r}: at most 32 lower-case hex digits")
+    return prefix
 
 
 def _token_view(row: Row) -> EnrolmentTokenView:
@@ -90,10 +118,22 @@ class DeviceOperations:
             certificate_expires_at_ms=row["certificate_expires_at_ms"],
         )
 
-    async def list(self, caller: Caller, namespace: str, page: PageRequest) -> Page[DeviceView]:
-        """Lists devices by id."""
+    async def list(
+        self,
+        caller: Caller,
+        namespace: str,
+        page: PageRequest,
+        *,
+        status: str = "",
+        id_prefix: str = "",
+    ) -> Page[DeviceView]:
+        """Lists devices by id: all, or those of a status, or whose id begins so."""
         caller.require(Scope.DEVICE_READ, namespace)
         query = sa.select(devices).where(devices.c.namespace == namespace)
+        if status:
+            query = query.where(status_is(status, self._clock.wall_ms(), self._settings))
+        if id_prefix:
+            query = query.where(devices.c.device_id.startswith(_check_prefix(id_prefix)))
         key = (devices.c.device_id,)
         return await list_rows(
             self._database, "devices", query, key, page, self._settings, self._view

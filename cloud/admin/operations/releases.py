@@ -16,6 +16,7 @@ from cloud.admin.errors import ArgumentInvalid
 from cloud.admin.operations.devices import check_reason
 from cloud.admin.operations.lists import Row, list_rows
 from cloud.admin.operations.views import (
+    CountsView,
     CoverageCurve,
     CoveragePoint,
     CoverageView,
@@ -30,7 +31,7 @@ from cloud.admin.operations.views import (
 from cloud.admin.paging import Page, PageRequest, page_limit
 from cloud.admin.settings import AdminSettings
 from cloud.rollout.machine import Command, Stage
-from cloud.rollout.release import Release, ReleaseDraft, ReleaseEvent
+from cloud.rollout.release import Coverage, Release, ReleaseDraft, ReleaseEvent
 from cloud.rollout.service import ReleaseService
 from cloud.store.database import Database
 from cloud.store.tables import kill_switches, release_devices
@@ -54,7 +55,6 @@ class NewRelease:
 
 def release_view(release: Release) -> ReleaseView:
     """A release as an operator sees it."""
-    coverage = release.coverage
     return ReleaseView(
         id=release.id,
         task=release.task,
@@ -66,18 +66,32 @@ def release_view(release: Release) -> ReleaseView:
             for stage in release.stages
         ),
         stage_index=release.stage_index,
-        coverage=CoverageView(
-            targeted=coverage.targeted,
-            notified=coverage.notified,
-            installed=coverage.installed,
-            failed=coverage.failed,
-        ),
+        coverage=coverage_view(release.coverage),
         rollback_version=release.rollback_version,
         traceparent=release.traceparent,
         created_at_ms=release.created_at_ms,
         created_by=release.created_by,
         started_at_ms=release.started_at_ms,
         revision=release.revision,
+    )
+
+
+def coverage_view(coverage: Coverage) -> CoverageView:
+    """Coverage as an operator sees it."""
+    return CoverageView(
+        targeted=coverage.targeted,
+        notified=coverage.notified,
+        installed=coverage.installed,
+        failed=coverage.failed,
+        stages=tuple(
+            CountsView(
+                targeted=stage.targeted,
+                notified=stage.notified,
+                installed=stage.installed,
+                failed=stage.failed,
+            )
+            for stage in coverage.stages
+        ),
     )
 
 
@@ -100,6 +114,8 @@ def _event_view(event: ReleaseEvent) -> ReleaseEventView:
         at_ms=event.at_ms,
         actor=event.actor,
         event=event.event,
+        state=event.state.value,
+        stage_index=event.stage_index,
         message=event.message,
     )
 

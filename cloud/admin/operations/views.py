@@ -140,13 +140,20 @@ class TargetingView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CoverageView:
-    """How far a release has come, in devices."""
+class CountsView:
+    """Devices that a stage is for, and what became of it on them."""
 
     targeted: int = 0
     notified: int = 0
     installed: int = 0
     failed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoverageView(CountsView):
+    """How far a release has come, in devices; `stages` says the same of each stage, as if it were out."""
+
+    stages: tuple[CountsView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,12 +199,14 @@ class CoverageCurve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseEventView:
-    """One step of a release's history; message says where it stood afterwards."""
+    """One step of a release's history; state, stage_index and message say where it stood afterwards."""
 
     revision: int
     at_ms: int
     actor: str
     event: Json
+    state: str
+    stage_index: int
     message: str
 
 

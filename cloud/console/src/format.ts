@@ -2,7 +2,7 @@
 
 const whole = new Intl.NumberFormat("en");
 const percents = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
-const dates = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "medium" });
+const dates = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" });
 const clocks = new Intl.DateTimeFormat("en", { timeStyle: "medium", hourCycle: "h23" });
 
 export function count(value: number): string {

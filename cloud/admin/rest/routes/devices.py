@@ -26,10 +26,15 @@ async def overview(admin: AdminOf, caller: CallerOf, namespace: NamespaceOf) -> 
 
 @router.get("/devices", **needs(Scope.DEVICE_READ))
 async def list_devices(
-    admin: AdminOf, caller: CallerOf, namespace: NamespaceOf, page: PageOf
+    admin: AdminOf,
+    caller: CallerOf,
+    namespace: NamespaceOf,
+    page: PageOf,
+    status: str = "",
+    id_prefix: str = "",
 ) -> Page[DeviceView]:
-    """Devices, by id."""
-    return await admin.devices.list(caller, namespace, page)
+    """Devices, by id; status is online, stale, offline or revoked."""
+    return await admin.devices.list(caller, namespace, page, status=status, id_prefix=id_prefix)
 
 
 @router.get("/devices/{device_id}", **needs(Scope.DEVICE_READ))

@@ -130,7 +130,9 @@ function TaskOnDevice({ device, task }: { device: Device; task: string }) {
       {!why.data && !why.error && <Waiting rows={2} />}
       {why.data && (
         <>
-          <p className="why">{why.data.decision}</p>
+          <p className="why">
+            At its next sync it would be told: <b>{why.data.decision}</b>
+          </p>
           <ul className="notices">
             {why.data.releases.map((one) => (
               <li key={one.release_id} className={one.decides ? "decides" : undefined}>

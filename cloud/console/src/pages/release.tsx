@@ -1,6 +1,6 @@
 import { useMemo } from "react";
 import type { Release, ReleaseDevice, ReleaseEvent } from "../api/types";
-import { count, dateTime, duration, share } from "../format";
+import { dateTime, devices as deviceCount, duration, share } from "../format";
 import { Link, pathTo } from "../routing";
 import { useLiveHere, useNow, usePlace } from "../state/context";
 import { usePaced, useResource } from "../state/resource";
@@ -142,7 +142,7 @@ function Failures({ rows }: { rows: ReleaseDevice[] }) {
         {[...codes].map(([code, failed]) => (
           <li key={code}>
             <span className="notice-code bad">{code || "UNKNOWN"}</span>
-            <span className="notice-text">{count(failed.length)} devices, for example</span>
+            <span className="notice-text">{deviceCount(failed.length)}, for example</span>
             {failed.slice(0, 2).map((row) => (
               <Link key={row.device_id} to={pathTo(namespace, "devices", row.device_id)}>
                 <Id value={row.device_id} />

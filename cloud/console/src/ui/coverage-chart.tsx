@@ -81,7 +81,11 @@ export function CoverageChart({ rows }: { rows: Row[] }) {
 }
 
 function columns(rows: Row[]): uPlot.AlignedData {
-  return [rows.map((row) => row.at / 1000), ...SERIES.map((name) => rows.map((row) => row[name]))];
+  // A line of failures that lies on the ground from end to end says nothing and looks like an alarm.
+  const failing = rows.some((row) => row.failed > 0);
+  const column = (name: Name) =>
+    rows.map((row) => (name === "failed" && !failing ? null : row[name]));
+  return [rows.map((row) => row.at / 1000), ...SERIES.map(column)];
 }
 
 function describe(rows: Row[]): string {
@@ -108,20 +112,21 @@ function options(element: HTMLElement, pointed: (index: number | null) => void):
     width: element.clientWidth,
     height: HEIGHT,
     legend: { show: false },
-    padding: [12, 8, 0, 0],
+    padding: [12, 28, 0, 0],
     cursor: { y: false, points: { size: 7 }, drag: { x: false, y: false } },
     hooks: { setCursor: [(u) => pointed(u.cursor.left === undefined || u.cursor.left < 0 ? null : (u.cursor.idx ?? null))] },
     scales: { y: { range: (_u, _min, max) => [0, Math.max(1, max * 1.08)] } },
     axes: [
       {
         ...axis,
+        size: 30,
         grid: { show: false },
         space: 90,
         values: (_u, splits) => splits.map((second) => clock(second * 1000)),
       },
       {
         ...axis,
-        size: 48,
+        size: 44,
         grid: { stroke: color("--line"), width: 1 },
         values: (_u, splits) => splits.map((value) => (Number.isInteger(value) ? count(value) : "")),
       },

@@ -20,7 +20,11 @@ export function ReasonDialog(props: Props) {
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<ApiError | null>(null);
   const title = useId();
-  useEffect(() => dialog.current?.showModal(), []);
+  const field = useRef<HTMLTextAreaElement>(null);
+  useEffect(() => {
+    dialog.current?.showModal();
+    field.current?.focus();
+  }, []);
 
   async function submit() {
     setBusy(true);
@@ -49,11 +53,11 @@ export function ReasonDialog(props: Props) {
             Reason{!props.reasonNeeded && <span className="quiet"> · optional, kept in the audit log</span>}
           </span>
           <textarea
+            ref={field}
             rows={2}
             maxLength={1024}
             value={reason}
             required={props.reasonNeeded}
-            autoFocus
             onChange={(event) => setReason(event.target.value)}
             onKeyDown={(event) => {
               if (event.key !== "Enter" || event.shiftKey) return;
