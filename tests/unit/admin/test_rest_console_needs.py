@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -18,7 +19,7 @@ async def cloud(tmp_path: Path) -> AsyncIterator[AdminCloud]:
     async with open_cloud(tmp_path) as opened:
         now_ms = opened.parts.clock.wall_ms()
         seen = {"a": now_ms, "b": now_ms - HOUR_MS // 2, "c": now_ms - 2 * HOUR_MS, "d": None}
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "namespace": NAMESPACE,
                 "device_id": letter * 32,
