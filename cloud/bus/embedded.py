@@ -17,8 +17,16 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloud.bus.embedded_trim import trim_log
-from cloud.bus.errors import BusFull
-from cloud.bus.interface import Backlog, Bus, Record, Records, check_names, check_records, wait_for
+from cloud.bus.interface import (
+    Backlog,
+    Bus,
+    Record,
+    Records,
+    check_names,
+    check_records,
+    full,
+    wait_for,
+)
 from cloud.bus.settings import SETTINGS, BusSettings
 from cloud.store.database import Database
 from cloud.store.locks import lock_namespace
@@ -37,8 +45,6 @@ class EmbeddedBus(Bus):
         self._clock = clock
         # Topic to the event that its waiting consumers wait on.
         self._waiting: dict[str, asyncio.Event] = {}
-        # Topics that held too many records when last counted.
-        self._full: frozenset[str] = frozenset()
 
     async def publish(self, topic: str, records: Records) -> None:
         """See Bus."""
@@ -52,11 +58,9 @@ class EmbeddedBus(Bus):
         A transaction that publishes to topics of several namespaces does so in order of topic.
         """
         check_records(topic, records, self.settings)
-        if topic in self._full:
-            raise BusFull(
-                f"topic {topic} holds {self.settings.topic_records_max} records or more; "
-                "start consumers, or remove a group that nobody reads for"
-            )
+        if (length := self.lengths.get(topic, 0)) >= self.settings.topic_records_max:
+            self.counts.refused += len(records)
+            raise full(topic, length)
         if not records:
             return
         await lock_namespace(connection, "/".join(topic.split("/")[:2]))
@@ -66,6 +70,7 @@ class EmbeddedBus(Bus):
             for key, payload in records
         ]
         await connection.execute(sa.insert(bus_log), rows)
+        self.counts.published += len(rows)
         failpoint("bus.publish.before_commit")
 
     def wake(self, topic: str) -> None:
@@ -88,6 +93,7 @@ class EmbeddedBus(Bus):
             if await self._has_any(topic, group):
                 records = await self._hand_out(topic, group, consumer, limit)
                 if records:
+                    self.counts.note_taken(records)
                     return records
             left_ms = (deadline - loop.time()) * 1000
             if left_ms <= 0:
@@ -110,12 +116,14 @@ class EmbeddedBus(Bus):
             failpoint("bus.ack.before_commit")
 
         await self._database.run(step)
+        self.counts.acknowledged += len(records)
         failpoint("bus.ack.committed")
 
     async def trim(self) -> int:
         """See Bus."""
         trimmed = await trim_log(self._database, self._clock.wall_ms(), self.settings)
-        self._full = trimmed.full
+        self.lengths = dict(trimmed.lengths)
+        self.counts.trimmed += trimmed.removed
         return trimmed.removed
 
     async def backlog(self, topic: str, group: str) -> Backlog:

@@ -20,7 +20,7 @@ from typing import NoReturn
 
 import structlog
 
-from cloud.bus.errors import RecordRefused
+from cloud.bus.errors import BusFull, RecordRefused
 from cloud.bus.settings import BusSettings
 from device_agent.errors import ShoalError
 
@@ -66,15 +66,46 @@ class Backlog:
     unacknowledged: int
 
 
+@dataclass(slots=True, kw_only=True)
+class BusCounts:
+    """What a bus has done in this process since it was opened, in records.
+
+    Attributes:
+        published: Handed to the bus; those of a transaction that failed then are counted too.
+        refused: Not taken because their topic was full.
+        taken: Handed out, for the first time.
+        taken_again: Handed out again.
+        acknowledged: Acknowledged.
+        trimmed: Removed.
+    """
+
+    published: int = 0
+    refused: int = 0
+    taken: int = 0
+    taken_again: int = 0
+    acknowledged: int = 0
+    trimmed: int = 0
+
+    def note_taken(self, records: Sequence[Record]) -> None:
+        """Counts records that are handed out."""
+        first = sum(record.deliveries == 1 for record in records)
+        self.taken += first
+        self.taken_again += len(records) - first
+
+
 class Bus(ABC):
     """Topics of records; see the rules of this module.
 
     Attributes:
         settings: Its limits.
+        counts: What it has done.
+        lengths: Topic to how many records it held when last looked at.
     """
 
     def __init__(self, settings: BusSettings) -> None:
         self.settings = settings
+        self.counts = BusCounts()
+        self.lengths: dict[str, int] = {}
 
     @abstractmethod
     async def publish(self, topic: str, records: Records) -> None:
@@ -158,6 +189,13 @@ class Bus(ABC):
             except ShoalError as error:
                 _log.warning("bus.trim_failed", reason=str(error))
             await asyncio.sleep(self.settings.trim_every_ms / 1000)
+
+
+def full(topic: str, length: int) -> BusFull:
+    """The error of a publisher whose topic holds as much as it may."""
+    return BusFull(
+        f"topic {topic} holds {length} records; start consumers, or see which group is not read for"
+    )
 
 
 def check_records(topic: str, records: Records, settings: BusSettings) -> None:

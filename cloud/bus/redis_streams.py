@@ -20,8 +20,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from cloud.bus.errors import BusFull, BusUnavailable, BusUrlInvalid
-from cloud.bus.interface import Backlog, Bus, Record, Records, check_names, check_records
+from cloud.bus.errors import BusUnavailable, BusUrlInvalid
+from cloud.bus.interface import Backlog, Bus, Record, Records, check_names, check_records, full
 from cloud.bus.redis_trim import trim_topic
 from cloud.bus.settings import SETTINGS, BusSettings
 from device_agent.clock import Clock
@@ -38,8 +38,6 @@ class RedisBus(Bus):
         super().__init__(settings)
         self._redis = redis
         self._clock = clock
-        # Topics that this process published to, with the length of their streams when last seen.
-        self._lengths: dict[str, int] = {}
         # (topic, group) to where the search for records that are due again goes on.
         self._cursors: dict[tuple[str, str], str] = {}
 
@@ -77,14 +75,15 @@ class RedisBus(Bus):
         check_records(topic, records, self.settings)
         if not records:
             return
-        await self._refuse_when_full(topic)
+        await self._refuse_when_full(topic, len(records))
         async with self._told(), self._redis.pipeline(transaction=True) as pipeline:
             pipeline.sadd(self._topics_key(), topic)
             for key, payload in records:
                 pipeline.xadd(self._stream(topic), {_KEY: key.encode(), _PAYLOAD: payload})
             pipeline.xlen(self._stream(topic))
             answers = await pipeline.execute()
-        self._lengths[topic] = int(answers[-1])
+        self.lengths[topic] = int(answers[-1])
+        self.counts.published += len(records)
         failpoint("bus.redis_publish.answered")
 
     async def take(
@@ -103,6 +102,7 @@ class RedisBus(Bus):
             async with self._told(), asyncio.timeout(patience_s):
                 records = await self._take_once(topic, group, consumer, limit, block_ms)
             if records or left_ms == 0:
+                self.counts.note_taken(records)
                 return records
 
     async def ack(self, *records: Record) -> None:
@@ -114,6 +114,7 @@ class RedisBus(Bus):
                 ids = [r.id for r in records if (r.topic, r.group) == (topic, group)]
                 pipeline.xack(self._stream(topic), group, *ids)
             await pipeline.execute()
+        self.counts.acknowledged += len(records)
         failpoint("bus.redis_ack.answered")
 
     async def trim(self) -> int:
@@ -125,7 +126,8 @@ class RedisBus(Bus):
                 removed += await trim_topic(
                     self._redis, self._stream(name), self._clock.wall_ms(), self.settings
                 )
-                self._lengths[name] = int(await self._redis.xlen(self._stream(name)))
+                self.lengths[name] = int(await self._redis.xlen(self._stream(name)))
+        self.counts.trimmed += removed
         return removed
 
     async def backlog(self, topic: str, group: str) -> Backlog:
@@ -205,17 +207,15 @@ class RedisBus(Bus):
             if not str(error).startswith("BUSYGROUP"):
                 raise
 
-    async def _refuse_when_full(self, topic: str) -> None:
-        if self._lengths.get(topic, 0) < self.settings.topic_records_max:
+    async def _refuse_when_full(self, topic: str, records: int) -> None:
+        if self.lengths.get(topic, 0) < self.settings.topic_records_max:
             return
         async with self._told():
             await trim_topic(self._redis, self._stream(topic), self._clock.wall_ms(), self.settings)
-            self._lengths[topic] = int(await self._redis.xlen(self._stream(topic)))
-        if self._lengths[topic] >= self.settings.topic_records_max:
-            raise BusFull(
-                f"topic {topic} holds {self._lengths[topic]} records; "
-                "start consumers, or remove a group that nobody reads for"
-            )
+            self.lengths[topic] = int(await self._redis.xlen(self._stream(topic)))
+        if self.lengths[topic] >= self.settings.topic_records_max:
+            self.counts.refused += records
+            raise full(topic, self.lengths[topic])
 
     async def _warn_of_weak_settings(self) -> None:
         try:

@@ -35,12 +35,12 @@ class ServerMissing(AssertionError):
 
 
 @contextmanager
-def redis_server() -> Iterator[str]:
-    """A Redis server that keeps nothing on disk; gives its URL."""
+def redis_server(port: int | None = None) -> Iterator[str]:
+    """A Redis server that keeps nothing on disk, on a free port or the one named; gives its URL."""
     program = shutil.which("redis-server")
     if program is None:
         raise ServerMissing(f"redis-server is not installed: {INSTALL}")
-    port = free_port()
+    port = port or free_port()
     with _folder("shoal-redis-") as folder:
         log = folder / "log"
         arguments = [program, "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder)]
