@@ -117,10 +117,12 @@ class AdminCloud:
 
 
 @asynccontextmanager
-async def open_cloud(folder: Path) -> AsyncIterator[AdminCloud]:
-    """Opens one on SQLite in a folder; the gateway follows, nothing listens."""
+async def open_cloud(folder: Path, database_url: str = "") -> AsyncIterator[AdminCloud]:
+    """Opens one in a folder, on SQLite there or on a database; the gateway follows, nothing listens."""
     home, clock = CloudHome(folder / "cloud"), SystemClock()
-    settings = ServerSettings(home=home.path, namespaces=(NAMESPACE, "other/app"))
+    settings = ServerSettings(
+        home=home.path, namespaces=(NAMESPACE, "other/app"), database_url=database_url
+    )
     with home.locked():
         async with open_parts(home, settings, clock) as parts:
             parts.site.url, parts.site.sync_address = "https://127.0.0.1:1", "127.0.0.1:2"

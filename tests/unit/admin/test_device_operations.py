@@ -25,8 +25,8 @@ FACTS = {
 
 
 @pytest.fixture
-async def cloud(tmp_path: Path) -> AsyncIterator[AdminCloud]:
-    async with open_cloud(tmp_path) as opened:
+async def cloud(tmp_path: Path, database_url: str) -> AsyncIterator[AdminCloud]:
+    async with open_cloud(tmp_path, database_url) as opened:
         yield opened
 
 

@@ -41,8 +41,8 @@ ALSO = {"/overview": ["release:read"], "/events": ["release:read"]}
 
 
 @pytest.fixture
-async def cloud(tmp_path: Path) -> AsyncIterator[AdminCloud]:
-    async with open_cloud(tmp_path) as opened:
+async def cloud(tmp_path: Path, database_url: str) -> AsyncIterator[AdminCloud]:
+    async with open_cloud(tmp_path, database_url) as opened:
         yield opened
 
 
