@@ -3,7 +3,7 @@
 Rules of this module:
 
 - An allow-list, by name. A C module is on it only after churn on two threads with and without the main interpreter
-  having imported it (rule K1); datetime and zoneinfo abort a process without that import, so `preload` is no option.
+  having imported it (rule K1). VMs that import datetime abort a process whose main interpreter did not: `preload`.
 - Python modules are handed over as code from memory; C modules by a fixed map from name to file, or as built-in where
   this CPython has them built in. A guest has no search path.
 """
@@ -45,7 +45,8 @@ GUEST_API = (
 )  # fmt: skip
 ENGINE_CORE = "device_agent.engine._core"
 _ENCODINGS = (
-    "encodings", "encodings.aliases", "encodings.ascii", "encodings.latin_1", "encodings.utf_8",
+    "encodings.aliases", "encodings.ascii", "encodings.latin_1", "encodings.utf_8", "encodings.utf_16",
+    "encodings.utf_16_be", "encodings.utf_16_le", "encodings.utf_32",
 )  # fmt: skip
 
 
@@ -67,7 +68,7 @@ def preload() -> None:
 
 def table() -> list[TableRow]:
     """All that a guest may import."""
-    rows = [_python_row(name) for name in (*PYTHON_MODULES, *_ENCODINGS, *GUEST_API)]
+    rows = [_python_row(name) for name in (*PYTHON_MODULES, *GUEST_API)] + _encodings()
     rows += [
         _c_row(name)
         for name in (*C_MODULES, *BUILTIN_MODULES, ENGINE_CORE)
@@ -79,17 +80,28 @@ def table() -> list[TableRow]:
 
 def frozen_rows() -> list[tuple[str, bytes, bool]]:
     """What CPython itself imports while it makes an interpreter."""
-    rows = [_python_row(name) for name in _ENCODINGS]
-    return [(row.name, row.body, row.package) for row in rows]
+    return [(row.name, row.body, row.package) for row in _encodings()]
 
 
 def glue_code() -> bytes:
     """The marshalled code that boots a guest."""
-    spec = importlib.util.find_spec("device_agent.vm.guest")
+    return _compiled("device_agent.vm.guest", "<shoal>")
+
+
+def _encodings() -> list[TableRow]:
+    slim = _compiled("device_agent.vm.guest_encodings", "<encodings>")
+    package = TableRow(name="encodings", kind="python", package=True, body=slim)
+    return [package, *[_python_row(name) for name in _ENCODINGS]]
+
+
+def _compiled(name: str, filename: str) -> bytes:
+    """A module's code without importing it here."""
+    spec = importlib.util.find_spec(name)
     assert spec is not None
     assert spec.origin is not None
-    source = Path(spec.origin).read_bytes()
-    return marshal.dumps(compile(source, "<shoal>", "exec", dont_inherit=True))
+    return marshal.dumps(
+        compile(Path(spec.origin).read_bytes(), filename, "exec", dont_inherit=True)
+    )
 
 
 def _find(name: str) -> importlib.machinery.ModuleSpec | None:

@@ -96,7 +96,9 @@ class Soak:
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            say = channel.unary_unary("/soak.Echo/Say")
+            say: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+                "/soak.Echo/Say"
+            )
             while self.running:
                 assert await say(b"x" * 200) == b"x" * 200
                 self.rpcs += 1
