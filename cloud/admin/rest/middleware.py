@@ -5,12 +5,16 @@ Rules of this module:
 - Plain ASGI: nothing is buffered, so that event streams flow.
 - A body longer than the limit is refused while it arrives, also when it does not say how long it is.
 - The log has method, route, status and time; never headers, query or body.
+- A request is a span of the caller's trace when it names one (W3C traceparent); a release made in it carries it on.
 """
 
 import uuid
 from collections.abc import Sequence
 
 import structlog
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,12 +25,24 @@ from cloud.observability.metrics import HTTP_REQUESTS, HTTP_SECONDS
 from device_agent.clock import Clock
 
 log = structlog.get_logger(__name__)
+tracer = trace.get_tracer(__name__)
 
 SECURITY_HEADERS = (
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
     ("Referrer-Policy", "no-referrer"),
 )
+
+
+def trace_of(scope: Scope) -> Context:
+    """The trace that the caller names; none when it names none."""
+    named = dict(scope["headers"]).get(b"traceparent", b"").decode("latin-1")
+    return TraceContextTextMapPropagator().extract({"traceparent": named} if named else {})
+
+
+def route_of(scope: Scope) -> str:
+    """The route's pattern: never the path, which holds names and ids."""
+    return str(getattr(scope.get("route"), "path", "unmatched"))
 
 
 class BodyLimit:
@@ -87,7 +103,12 @@ class RequestLog:
                     headers.setdefault(name, value)
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        with (
+            structlog.contextvars.bound_contextvars(request_id=request_id),
+            tracer.start_as_current_span(
+                scope["method"], context=trace_of(scope), kind=trace.SpanKind.SERVER
+            ) as span,
+        ):
             try:
                 await self._app(scope, receive, send_marked)
             except Exception:
@@ -97,10 +118,12 @@ class RequestLog:
                     answer = JSONResponse(body_of("INTERNAL", message), 500)
                     await answer(scope, receive, send_marked)
             finally:
+                span.update_name(f"{scope['method']} {route_of(scope)}")
+                span.set_attribute("http.response.status_code", status)
                 self._account(scope, status, started_ns)
 
     def _account(self, scope: Scope, status: int, started_ns: int) -> None:
-        route = getattr(scope.get("route"), "path", "unmatched")
+        route = route_of(scope)
         seconds = (self._clock.monotonic_ns() - started_ns) / 1e9
         HTTP_REQUESTS.labels(scope["method"], route, str(status)).inc()
         HTTP_SECONDS.labels(route).observe(seconds)

@@ -134,6 +134,19 @@ async def test_a_task_is_published_and_released(cloud: AdminCloud) -> None:
     assert [row["id"] for row in overview["releases"]] == [release["id"]]
 
 
+async def test_a_release_carries_the_trace_of_whoever_made_it(cloud: AdminCloud) -> None:
+    task, version = await cloud.publish()
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+    headers = {"traceparent": f"00-{trace_id}-b7ad6b7169203331-01"}
+    made = await cloud.post("/releases", {"task": task, "version": version}, headers=headers)
+    assert made.json()["traceparent"].split("-")[1] == trace_id
+    unnamed = await cloud.post("/releases", {"task": task, "version": version})
+    assert unnamed.json()["traceparent"].split("-")[1] not in ("", trace_id, "0" * 32)
+    broken = {"traceparent": "00-zz-1-01"}
+    third = await cloud.post("/releases", {"task": task, "version": version}, headers=broken)
+    assert third.status_code == 201
+
+
 async def test_an_idempotency_key_gives_the_same_release(cloud: AdminCloud) -> None:
     task, version = await cloud.publish()
     body, key = {"task": task, "version": version}, {"headers": {"Idempotency-Key": "k1"}}
