@@ -19,6 +19,8 @@ from cloud.registry.settings import SETTINGS, RegistrySettings
 from device_agent.tasks.bytecode import MODULES_MAX, encode_bytecode, running_magic
 from device_agent.tasks.manifest import Manifest
 
+# Names that mean something else inside a VM.
+_TAKEN = sys.stdlib_module_names | {"shoal_task", "device_agent"}
 _WORKER = Path(__file__).with_name("compile_worker.py")
 
 
@@ -63,6 +65,8 @@ def _module_name(path: str) -> str:
         parts = parts[:-1]
     if not all(part.isidentifier() for part in parts):
         raise SourceInvalid(f"{path}: a module's name has letters, digits and '_' only; rename it")
+    if parts[0] in _TAKEN:
+        raise SourceInvalid(f"{path}: it would hide Python's or Shoal's own {parts[0]}; rename it")
     return ".".join(parts)
 
 

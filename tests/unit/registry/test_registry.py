@@ -189,6 +189,8 @@ async def test_after_a_crash_a_retry_finishes(site: Site, place: str) -> None:
         (upload(b"\xff"), SourceInvalid, "not UTF-8"),
         (upload(**{"lib/a.py": b""}), SourceInvalid, "add lib/__init__.py"),
         (upload(**{"my-lib.py": b""}), SourceInvalid, "rename it"),
+        (upload(**{"json.py": b""}), SourceInvalid, "hide Python's or Shoal's own json"),
+        (upload(**{"shoal_task.py": b""}), SourceInvalid, "own shoal_task"),
         (upload(**{"notes.txt": b""}), BundleInvalid, "neither a script nor listed"),
         (upload(**{"../up.py": b""}), BundleInvalid, "relative path"),
         (Upload(files={"task.toml": TOML.encode(), "main.py": SOURCE}), BundleInvalid, "not there"),
