@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloud.rollout.machine import Counts
+from cloud.rollout.metrics import CENSUS_SECONDS
 from cloud.rollout.settings import RolloutSettings
 from cloud.store.tables import devices, release_devices
 from cloud.targeting.attributes import stored_attributes
@@ -121,6 +122,7 @@ class Census:
 
     def _keep(self, namespace: str, new: dict[str, tuple[Counts, ...]], began_ns: int) -> None:
         now_ns = self._clock.monotonic_ns()
+        CENSUS_SECONDS.observe((now_ns - began_ns) / 1e9)
         rest_ns = (now_ns - began_ns) * self._settings.census_rest_factor
         until_ns = now_ns + max(rest_ns, self._settings.census_age_ms_max * MS_NS)
         if len(self._kept) + len(new) > self._settings.census_kept_max:

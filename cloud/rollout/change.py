@@ -47,11 +47,13 @@ class Aftermath:
         namespace: Where.
         epoch: Newest epoch that it made; 0 when none.
         notes: (release id, sentence) for people.
+        actions: What was audited.
     """
 
     namespace: str
     epoch: int = 0
     notes: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    actions: list[str] = dataclasses.field(default_factory=list)
 
 
 async def apply_event(
@@ -119,6 +121,7 @@ async def _carry_out(
             await append_audit(
                 connection, namespace, actor, effect.action, release.id, detail, now_ms
             )
+            aftermath.actions.append(effect.action)
         case Notify():
             aftermath.notes.append((release.id, effect.message))
 

@@ -32,6 +32,7 @@ from cloud.rollout.machine import (
     ReleaseState,
     TimePassed,
 )
+from cloud.rollout.metrics import OUTCOMES, STEPS, TICK_FAILURES
 from cloud.rollout.outcomes import Acknowledged, record_outcomes
 from cloud.rollout.reader import ReleaseReader
 from cloud.rollout.release import Release, ReleaseDraft, check_draft
@@ -192,7 +193,9 @@ class ReleaseService(ReleaseReader):
         now_ms: int,
     ) -> None:
         """The same for many devices; call `wake` after the commit."""
-        await record_outcomes(connection, namespace, batch, now_ms)
+        told = tuple(batch)
+        await record_outcomes(connection, namespace, told, now_ms)
+        OUTCOMES.inc(sum(len(acks) for _, acks in told))
         failpoint("rollout.outcomes.written")
 
     # --- what happens by itself ---------------------------------------------------------------------------------
@@ -215,6 +218,7 @@ class ReleaseService(ReleaseReader):
             try:
                 await self.tick()
             except Exception:
+                TICK_FAILURES.inc()
                 _log.exception("rollout.tick_failed")
             await asyncio.sleep(self.settings.tick_ms / 1000)
 
@@ -255,6 +259,8 @@ class ReleaseService(ReleaseReader):
         self._census.forget(namespace)
         if aftermath.epoch:
             self._on_epoch(namespace, aftermath.epoch)
+        for action in aftermath.actions:
+            STEPS.labels(action).inc()
         for subject, message in aftermath.notes:
             _log.info("rollout.changed", namespace=namespace, subject=subject, message=message)
         self._wakes.wake(namespace)
