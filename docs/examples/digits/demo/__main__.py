@@ -47,11 +47,13 @@ async def play(demo: Demo, console: Console, *, keep: bool) -> int:
             finally:
                 showing.cancel()
         console.print(render_summary(summary, demo.board))
+        state = "stays up; end with Ctrl-C" if keep else "ends now; make demo KEEP=1 keeps it"
+        console.print(f"console ({state}): {summary.console}", soft_wrap=True, highlight=False)
         if demo.board.lost or demo.board.repeated:
             console.print("[bold red]events were lost or repeated[/]")
             return 1
         if keep:
-            await _until_interrupted(console, summary.console)
+            await _until_interrupted()
     finally:
         await demo.stop()
     return 0
@@ -69,8 +71,7 @@ async def _show(demo: Demo, live: Live, console: Console) -> None:
         await asyncio.sleep(REFRESH_SECONDS)
 
 
-async def _until_interrupted(console: Console, address: str) -> None:
-    console.print(f"the console stays up at {address}; end with Ctrl-C", highlight=False)
+async def _until_interrupted() -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -36,6 +36,7 @@ FIRST_SHARE_PPM = 400_000
 PPM = 1_000_000
 WAIT_SECONDS_MAX = 60.0
 POLL_SECONDS = 0.15
+ROUNDS = 3
 Answer = dict[str, Any]
 
 
@@ -46,7 +47,7 @@ class Demo:
         fold = held_out_fold()
         self.payloads = fold.payloads()
         self.board = Scoreboard(labels=[int(label) for label in fold.labels])
-        self.state = State(digits=2 * len(self.payloads))
+        self.state = State(digits=ROUNDS * len(self.payloads))
         self.cloud = LocalCloud(
             root / "cloud",
             namespace=NAMESPACE,
@@ -79,6 +80,8 @@ class Demo:
             self._step("feeding version 1 the test fold, round 1")
             await feed_round(1, self._sockets, self.payloads, self.board)
             second = await self._replace_while_running()
+            self._step("feeding version 2 the test fold, round 3")
+            await feed_round(3, self._sockets, self.payloads, self.board)
             await self._until("every digit is answered", lambda: self.board.waiting == 0)
             summary = await self._sum_up({1: first, 2: second})
             watching.cancel()

@@ -122,5 +122,4 @@ def render_summary(summary: Summary, board: Scoreboard) -> RenderableType:
     table.add_row("cloud alone", str(summary.cloud_only))
     table.add_row("cloud escalations", str(board.escalated))
     table.add_row("took", f"{summary.seconds:.1f} s")
-    table.add_row("console", summary.console)
     return Panel(table, title="what happened", title_align="left")
