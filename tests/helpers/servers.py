@@ -127,6 +127,8 @@ def _folder(prefix: str) -> Iterator[Path]:
 def _process(
     arguments: list[str], log: Path, *, user: str | None = None, stop: int = signal.SIGTERM
 ) -> Iterator[subprocess.Popen[bytes]]:
+    # A test run that is killed takes its servers along; setpriv becomes the server, so the process id is the server's.
+    arguments = ["setpriv", "--pdeathsig", signal.Signals(stop).name, "--", *arguments]
     with log.open("wb") as output:
         process = subprocess.Popen(
             arguments, stdout=output, stderr=output, stdin=subprocess.DEVNULL, user=user, cwd="/"
