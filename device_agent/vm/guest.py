@@ -62,6 +62,10 @@ _REFUSED = (
 )
 
 
+_create_dynamic = _imp.create_dynamic
+_create_builtin = _imp.create_builtin
+
+
 class _Finder:
     """The one entry of sys.meta_path: the bundle's modules and the allow-list, all from memory."""
 
@@ -89,7 +93,7 @@ class _FromMemory:
 class _Extension:
     @staticmethod
     def create_module(spec: object) -> ModuleType:
-        return _imp.create_dynamic(spec)
+        return _create_dynamic(spec)
 
     @staticmethod
     def exec_module(module: ModuleType) -> None:
@@ -99,7 +103,7 @@ class _Extension:
 class _Builtin:
     @staticmethod
     def create_module(spec: object) -> ModuleType:
-        return _imp.create_builtin(spec)
+        return _create_builtin(spec)
 
     @staticmethod
     def exec_module(module: ModuleType) -> None:
@@ -154,6 +158,10 @@ def _close_interpreter() -> None:
     for name in _SYS_CLOSED:
         if hasattr(sys, name):
             delattr(sys, name)
+    del (
+        _imp.create_dynamic,
+        _imp.create_builtin,
+    )  # ours are the finder's, which asks the table first
     sys.unraisablehook = _shoal.ignore
     sys.path[:] = []
     sys.path_hooks[:] = []

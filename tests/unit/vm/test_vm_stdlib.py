@@ -1,5 +1,8 @@
 """The allow-list holds what it names, and the guest is closed otherwise."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from device_agent.vm import stdlib
@@ -62,3 +65,10 @@ async def test_other_imports_are_refused_with_the_permitted_way(
     assert result.outcome == "TASK_ERROR"
     assert "it may import shoal_task, the modules of its bundle" in result.message
     await pool.retire("imports")
+
+
+def test_the_documented_modules_are_on_the_allow_list() -> None:
+    text = Path(__file__).parents[3].joinpath("docs/reference/guest.md").read_text()
+    named = set(re.findall(r"`([\w.]+)`", text.split("## Standard library")[1]))
+    named -= {"os.path", "os.fspath", "os.urandom", "os.cpu_count"}
+    assert named <= set(_EVERYTHING), f"documented but refused: {named - set(_EVERYTHING)}"
