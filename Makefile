@@ -8,7 +8,7 @@ PYTHON := $(BIN)/python
 UV := build/uv/bin/uv
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup native console protos requirements check test demo bench clean
+.PHONY: setup native console protos requirements check test test-crash demo bench clean
 
 $(UV):
 	deploy/setup/uv.sh build/uv
@@ -71,6 +71,10 @@ ifeq ($(FAST),)
 else
 	$(PYTHON) -m pytest -m "not slow" $(FAST_SUITES)
 endif
+
+# The long form of the crash test: 200 kills of cloud and agents; SHOAL_CRASH_SEED chooses others.
+test-crash: setup
+	SHOAL_CRASH_KILLS=200 $(PYTHON) -m pytest tests/e2e/test_crashes.py
 
 # Ratios against named peers in one interleaved run; ONLY=name for one suite. Rows go to build/bench/<suite>.json.
 ONLY ?=
