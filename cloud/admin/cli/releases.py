@@ -103,20 +103,24 @@ def create(
     target: Annotated[
         list[str] | None, Parameter(help="attribute that must be equal, key=value")
     ] = None,
-    rollback_version: int = 0,
+    rollback_version: Annotated[
+        int | None, Parameter(help="0 removes the task [default: what the release before it ran]")
+    ] = None,
     start: Annotated[bool, Parameter(negative="", help="start at once")] = False,
     idempotency_key: str = "",
     where: Where = HERE,
 ) -> None:
     """Make a release of a task's version."""
-    body = {
+    body: dict[str, object] = {
         "task": task,
         "version": version,
         "stages": parse_stages(stages),
         "targeting": {"attributes": parse_target(target or [])},
-        "rollback_version": rollback_version,
         "start": start,
     }
+    # Not sent, the cloud takes the version that ran before; 0 would remove the task.
+    if rollback_version is not None:
+        body["rollback_version"] = rollback_version
     key = idempotency_key or secrets.token_hex(16)
     with where.client() as client:
         made = client.post(client.context.path("/releases"), body, idempotency_key=key)

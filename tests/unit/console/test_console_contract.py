@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cloud.admin.cli.main import app
 from cloud.admin.operations import views
 from cloud.rollout.machine import ALLOWED, Command, ReleaseState
 
@@ -66,6 +67,18 @@ def test_the_console_asks_nobody_but_the_cloud() -> None:
     for file in files:
         addresses = re.findall(r"https?://[^\s\"'`)]+", file.read_text())
         assert not addresses, f"{file.name} names {addresses}: everything comes with the console"
+
+
+def test_the_commands_that_empty_pages_name_are_commands() -> None:
+    named = {
+        tuple(command.split())
+        for file in SOURCE.rglob("*.tsx")
+        for command in re.findall(r"<code>shoal ((?:[a-z]+ ?)+)", file.read_text())
+    }
+    assert ("release", "create") in named
+    for command in named:
+        chain, _, rest = app.parse_commands([*command])
+        assert (chain, rest) == (command, []), f"there is no `shoal {' '.join(command)}`"
 
 
 def test_the_lock_file_names_no_registry() -> None:

@@ -35,8 +35,8 @@ export function LoginPage({ refused, enter }: { refused: boolean; enter: (token:
           Sign in
         </button>
         <p className="quiet">
-          The cloud prints a login link when it starts; <code>shoal token create</code> makes a token. It is kept for
-          this tab only.
+          A cloud says at its first start where the owner's token lies; <code>shoal token create</code> makes others. It
+          is kept for this tab only.
         </p>
       </form>
     </main>

@@ -23,7 +23,7 @@ export function NamespacesPage({ client, leave }: { client: Client; leave: () =>
         {!items && !namespaces.error && <Waiting />}
         {items?.length === 0 && (
           <Empty title="No namespace yet">
-            <code>shoal namespace create app/project</code> makes one.
+            <code>shoal cloud serve --namespace app/project</code> makes it at the start.
           </Empty>
         )}
         <ul className="choices">

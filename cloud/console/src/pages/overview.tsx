@@ -99,7 +99,7 @@ function ActiveReleases({ overview }: { overview: Overview }) {
     <Card title="Active releases" flush aside={<Link to={pathTo(namespace, "releases")}>All releases</Link>}>
       {overview.releases.length === 0 ? (
         <Empty title="No release is on its way">
-          <code>shoal release create TASK --version N --start</code> begins one.
+          <code>shoal release create TASK VERSION --start</code> begins one.
         </Empty>
       ) : (
         <ul className="lines">

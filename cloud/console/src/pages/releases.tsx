@@ -30,7 +30,7 @@ export function ReleasesPage() {
         {!first.data && !first.error && <Waiting rows={6} />}
         {first.data && releases.length === 0 && (
           <Empty title="Nothing was released yet">
-            <code>shoal release create TASK --version N --start</code> begins a release.
+            <code>shoal release create TASK VERSION --start</code> begins a release.
           </Empty>
         )}
         {releases.length > 0 && (
