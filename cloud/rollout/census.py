@@ -98,18 +98,15 @@ class Census:
     ) -> list[tuple[Counts, ...]]:
         """Counts for each audience, in order; each as old as the settings allow."""
         began_ns = self._clock.monotonic_ns()
-        missing = [one for one in audiences if self._fresh(namespace, one, began_ns) is None]
-        if not missing:
-            return [self._kept[namespace, one.release_id][1] for one in audiences]
-        counted = await take_census(connection, namespace, missing, self._settings.census_rows)
-        new = dict(zip((one.release_id for one in missing), counted, strict=True))
-        self._keep(namespace, new, began_ns)
-        return [
-            new[one.release_id]
-            if one.release_id in new
-            else self._kept[namespace, one.release_id][1]
-            for one in audiences
-        ]
+        # Taken now: what is kept may be forgotten while the rest is counted.
+        known = {one.release_id: self._fresh(namespace, one, began_ns) for one in audiences}
+        missing = [one for one in audiences if known[one.release_id] is None]
+        if missing:
+            counted = await take_census(connection, namespace, missing, self._settings.census_rows)
+            new = dict(zip((one.release_id for one in missing), counted, strict=True))
+            self._keep(namespace, new, began_ns)
+            known |= new
+        return [known[one.release_id] or () for one in audiences]
 
     def forget(self, namespace: str) -> None:
         """Counts anew next time: something was just changed by an operator."""
