@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 PYTHON := $(BIN)/python
 UV := build/uv/bin/uv
 export PYTHONDONTWRITEBYTECODE :=
+# Trust what the system trusts, also behind a company's own registry.
+export UV_SYSTEM_CERTS ?= true
 
 .PHONY: setup native console protos requirements check test test-crash demo bench clean
 
