@@ -137,24 +137,29 @@ def _is_script(path: str) -> bool:
 
 def _candidates(folder: Path, settings: RegistrySettings) -> list[str]:
     listed = _git(folder, settings, "ls-files", "--cached", "--others", "--exclude-standard", "-z")
-    if listed is not None:
+    if listed is not None and not _is_ignored(folder, settings):
         return sorted(
             {path for path in listed.split("\0") if path and (folder / path).is_file()} | {MANIFEST}
         )
+    inside = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     return sorted(
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.is_file()
-        and not any(part.startswith(".") or part == "__pycache__" for part in path.parts)
+        path.as_posix()
+        for path in inside
+        if not any(part.startswith(".") or part == "__pycache__" for part in path.parts)
     )
 
 
 def _commit(folder: Path, settings: RegistrySettings) -> str | None:
     head = _git(folder, settings, "rev-parse", "--verify", "HEAD")
-    if head is None:
+    if head is None or _is_ignored(folder, settings):
         return None
     dirty = _git(folder, settings, "status", "--porcelain", "--", ".")
     return head.strip() + ("+dirty" if dirty else "")
+
+
+def _is_ignored(folder: Path, settings: RegistrySettings) -> bool:
+    """Whether the folder lies in a working tree that ignores it: then the tree says nothing about it."""
+    return _git(folder, settings, "check-ignore", "--quiet", ".") is not None
 
 
 def _git(folder: Path, settings: RegistrySettings, *arguments: str) -> str | None:

@@ -1,5 +1,6 @@
 """Reading a task from a folder and from a Git working tree, and saying what changed between versions."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -60,6 +61,28 @@ def test_ignored_scripts_do_not_count(folder: Path) -> None:
     (folder / ".gitignore").write_text("scratch.py\n")
     (folder / "scratch.py").write_text("")
     assert "scratch.py" not in read_source(folder).files
+
+
+def test_a_folder_that_the_tree_ignores_is_read_as_a_plain_folder(folder: Path) -> None:
+    """As when a task is generated below a build folder: git would list none of its files."""
+    (folder / "build").mkdir()
+    for name in ("main.py", "task.toml", "m.bin"):
+        (folder / "build" / name).write_bytes((folder / name).read_bytes())
+    git(folder, "init", "-q")
+    (folder / ".gitignore").write_text("/build/\n")
+    git(folder, "add", ".")
+    git(folder, "commit", "-qm", "first")
+    found = read_source(folder / "build")
+    assert sorted(found.files) == ["m.bin", "main.py", "task.toml"]
+    assert found.source_commit is None, "the commit does not hold these files"
+
+
+def test_a_folder_below_a_hidden_one_is_read(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    hidden = tmp_path_factory.mktemp("x") / ".tasks" / "one"
+    shutil.copytree(folder, hidden)
+    assert read_source(hidden).files == read_source(folder).files
 
 
 def test_a_folder_without_a_task_is_named(tmp_path: Path) -> None:
