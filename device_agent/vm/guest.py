@@ -14,6 +14,7 @@ Rules of this module:
 import _frozen_importlib
 import _imp
 import _io
+import _thread
 import builtins
 import gc
 import io
@@ -56,6 +57,11 @@ _SYS_CLOSED = (
     "setswitchinterval",
     "settrace",
 )
+# A VM has one thread, so what is left here never waits for another; interrupt_main would reach the agent's main thread.
+_THREAD_KEPT = ("RLock", "TIMEOUT_MAX", "_count", "_local", "error", "get_ident", "get_native_id")
+# The clock and its zone are the whole machine's and the whole process's; the last trusts any number it is given.
+_TIME_CLOSED = ("clock_settime", "clock_settime_ns", "tzset", "pthread_getcpuclockid")
+_LOCALE_CLOSED = ("bindtextdomain", "bind_textdomain_codeset", "textdomain")
 _REFUSED = (
     "a task cannot import '{}': it may import shoal_task, the modules of its bundle and those of the standard "
     "library that docs/reference/guest.md lists"
@@ -108,6 +114,8 @@ class _Builtin:
     @staticmethod
     def exec_module(module: ModuleType) -> None:
         _imp.exec_builtin(module)
+        if module.__name__ == "_locale":
+            _close_locale(module)
 
 
 _LOADERS = {"python": _FromMemory, "extension": _Extension, "builtin": _Builtin}
@@ -154,6 +162,64 @@ def _close_system() -> None:
     posix.putenv = posix.unsetenv = posix.getcwd = posix.listdir = posix.scandir = _closed
 
 
+class _Lock:
+    """A lock for code that has one thread: where a real one would wait for ever, it says so."""
+
+    def __init__(self) -> None:
+        self._held = False
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        if self._held and blocking and timeout < 0:
+            raise RuntimeError("a task has one thread: nobody would ever release this lock")
+        if self._held and blocking:
+            _shoal.sleep(timeout)
+        taken = not self._held
+        self._held = True
+        return taken
+
+    def release(self) -> None:
+        if not self._held:
+            raise RuntimeError("release unlocked lock")
+        self._held = False
+
+    def locked(self) -> bool:
+        return self._held
+
+    __enter__ = acquire
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+def _no_thread(*_: object, **__: object) -> object:
+    raise PermissionError(
+        "a task starts no threads: its limits.concurrency in task.toml runs events side by side"
+    )
+
+
+def _close_threads() -> None:
+    for name in list(vars(_thread)):
+        if not name.startswith("__") and name not in _THREAD_KEPT:
+            delattr(_thread, name)
+    _thread.allocate_lock = _thread.lock = _thread.LockType = _Lock
+    _thread.start_new_thread = _thread.start_joinable_thread = _no_thread
+
+
+def _close_locale(module: ModuleType) -> None:
+    """The locale is the whole process's: it may be asked for, not set."""
+    ask = module.setlocale
+
+    def setlocale(category: int, locale: object = None) -> str:
+        if locale is not None:
+            raise PermissionError("a task cannot set the locale: it is the whole process's")
+        return ask(category)
+
+    module.setlocale = setlocale
+    for name in _LOCALE_CLOSED:
+        if hasattr(module, name):
+            delattr(module, name)
+
+
 def _close_interpreter() -> None:
     for name in _SYS_CLOSED:
         if hasattr(sys, name):
@@ -170,6 +236,9 @@ def _close_interpreter() -> None:
     sys.argv = []
     sys.orig_argv = []
     sys.executable = ""
+    for name in _TIME_CLOSED:
+        if hasattr(time, name):
+            delattr(time, name)
     setattr(time, "sleep", _shoal.sleep)  # noqa: B010 - the ban on calling it is about its original
 
 
@@ -199,5 +268,6 @@ def teardown() -> None:
 
 _close_files()
 _close_system()
+_close_threads()
 _close_interpreter()
 _KEPT = frozenset(sys.modules)

@@ -15,6 +15,7 @@ import marshal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import CodeType
 
 PYTHON_MODULES = (
     "abc", "ast", "base64", "bisect", "calendar", "codecs", "collections", "collections.abc",
@@ -119,8 +120,16 @@ def _python_row(name: str) -> TableRow:
     if code is None:
         raise ImportError(f"'{name}' has no Python code in this CPython", name=name)
     package = spec.submodule_search_locations is not None
-    code = code.replace(co_filename=f"<{name}>")
-    return TableRow(name=name, kind="python", package=package, body=marshal.dumps(code))
+    body = marshal.dumps(_named(code, f"<{name}>"))
+    return TableRow(name=name, kind="python", package=package, body=body)
+
+
+def _named(code: CodeType, filename: str) -> CodeType:
+    """The code with all that it defines under `filename`: a task sees no path of the agent in a traceback."""
+    inner = tuple(
+        _named(one, filename) if isinstance(one, CodeType) else one for one in code.co_consts
+    )
+    return code.replace(co_filename=filename, co_consts=inner)
 
 
 def _c_row(name: str) -> TableRow:

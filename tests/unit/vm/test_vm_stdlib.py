@@ -72,3 +72,10 @@ def test_the_documented_modules_are_on_the_allow_list() -> None:
     named = set(re.findall(r"`([\w.]+)`", text.split("## Standard library")[1]))
     named -= {"os.path", "os.fspath", "os.urandom", "os.cpu_count"}
     assert named <= set(_EVERYTHING), f"documented but refused: {named - set(_EVERYTHING)}"
+
+
+async def test_a_traceback_names_no_path_of_the_agent(pool: InterpreterPool) -> None:
+    source = "import json\ndef on_event(event): json.loads('[')"
+    result = await pool.run(make_spec(source), make_event())
+    assert "<json>" in result.message, result.message
+    assert "/" not in result.message
