@@ -19,7 +19,9 @@ class AdminSettings:
         stale_ms_max: A device seen within this time, but not online, is stale; later it is offline.
         enrolment_tokens_max: Enrolment tokens that one request makes.
         enrolment_valid_s_max: Longest validity of an enrolment token.
+        token_valid_s_max: Longest validity of an operator's token that ends.
         reason_chars_max: Longest reason.
+        idempotency_key_chars_max: Longest idempotency key.
         drain_ms: Time that running requests get when the process is told to stop.
     """
 
@@ -34,5 +36,7 @@ class AdminSettings:
     stale_ms_max: int = 3_600_000
     enrolment_tokens_max: int = 1_000
     enrolment_valid_s_max: int = 30 * 24 * 3600
+    token_valid_s_max: int = 10 * 365 * 24 * 3600
     reason_chars_max: int = 1_024
+    idempotency_key_chars_max: int = 128
     drain_ms: int = 10_000

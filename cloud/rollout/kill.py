@@ -57,7 +57,11 @@ async def set_switch(
 async def clear_switch(
     connection: AsyncConnection, namespace: str, task: str, actor: str, reason: str, now_ms: int
 ) -> int:
-    """Frees; gives the epoch that carries it, the current one when nothing was stopped."""
+    """Frees; gives the epoch that carries it, the current one when nothing was stopped.
+
+    Raises:
+        KillTargetUnknown: The namespace has no such task.
+    """
     await lock_namespace(connection, namespace)
     result = await connection.execute(
         sa.delete(kill_switches).where(
@@ -65,6 +69,7 @@ async def clear_switch(
         )
     )
     if not result.rowcount:
+        await _check_task(connection, namespace, task)
         return await current_epoch(connection, namespace)
     epoch = await bump_epoch(connection, namespace, "kill", task, now_ms)
     await append_audit(

@@ -11,6 +11,7 @@ from cloud.store.audit import verify_chain
 from cloud.store.database import Database
 from cloud.store.errors import AuditChainBroken
 from cloud.store.tables import audit_log, notices
+from device_agent.tasks.names import check_device_id
 
 
 def _audit_view(row: Row) -> AuditView:
@@ -69,7 +70,7 @@ class AuditOperations:
         caller.require(Scope.DEVICE_READ, namespace)
         query = sa.select(notices).where(notices.c.namespace == namespace)
         if device:
-            query = query.where(notices.c.device_id == device)
+            query = query.where(notices.c.device_id == check_device_id(device))
         return await list_rows(
             self._database, "notices", query, (notices.c.id,), page, self._settings, notice_view,
             descending=True,

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from cloud.admin.caller import Caller, Scope
 from cloud.admin.errors import ArgumentInvalid, NotFound
 from cloud.admin.operations.lists import Row, list_rows
+from cloud.admin.operations.texts import check_reason, checked_targeting
 from cloud.admin.operations.views import (
     DeviceView,
     EnrolmentCode,
@@ -202,10 +203,11 @@ class DeviceOperations:
             raise ArgumentInvalid(
                 f"valid_for_s {valid_for_s}: choose 1 to {settings.enrolment_valid_s_max}"
             )
+        wanted = checked_targeting(attributes).attributes
         expires_at_ms = self._clock.wall_ms() + valid_for_s * 1000
         codes = [
             await self._enrolment.create_token(
-                namespace, dict(attributes), caller.actor, valid_for_s * 1000
+                namespace, dict(wanted), caller.actor, valid_for_s * 1000
             )
             for _ in range(count)
         ]
@@ -224,9 +226,3 @@ class DeviceOperations:
         return await list_rows(
             self._database, "enrolment-tokens", query, key, page, self._settings, _token_view
         )
-
-
-def check_reason(reason: str, settings: AdminSettings) -> None:
-    """Refuses an overlong reason."""
-    if len(reason) > settings.reason_chars_max:
-        raise ArgumentInvalid(f"reason: at most {settings.reason_chars_max} characters")

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 
 from cloud.admin.caller import Caller, Scope
 from cloud.admin.errors import ArgumentInvalid
-from cloud.admin.operations.devices import check_reason
 from cloud.admin.operations.lists import Row, list_rows
+from cloud.admin.operations.texts import check_reason, check_text, checked_targeting
 from cloud.admin.operations.views import (
     CountsView,
     CoverageCurve,
@@ -28,14 +28,13 @@ from cloud.admin.operations.views import (
     StageView,
     TargetingView,
 )
-from cloud.admin.paging import Page, PageRequest, page_limit
+from cloud.admin.paging import Page, PageRequest, decode_token, encode_token, page_limit
 from cloud.admin.settings import AdminSettings
 from cloud.rollout.machine import Command, Stage
 from cloud.rollout.release import Coverage, Release, ReleaseDraft, ReleaseEvent
 from cloud.rollout.service import ReleaseService
 from cloud.store.database import Database
 from cloud.store.tables import kill_switches, release_devices
-from cloud.targeting.targeting import Targeting
 from device_agent.tasks.names import check_release_id, check_task_name
 
 ALL_TASKS = ""
@@ -155,7 +154,7 @@ class ReleaseOperations:
         draft = ReleaseDraft(
             task=check_task_name(new.task),
             version=new.version,
-            targeting=Targeting(attributes=dict(new.targeting.attributes)),
+            targeting=checked_targeting(new.targeting.attributes),
             stages=tuple(
                 Stage(share_ppm=stage.share_ppm, promote_at_ppm=stage.promote_at_ppm)
                 for stage in new.stages
@@ -163,7 +162,10 @@ class ReleaseOperations:
             rollback_version=new.rollback_version,
             start=new.start,
         )
-        made = await self._releases.create(namespace, draft, caller.actor, idempotency_key)
+        key = check_text(
+            "idempotency key", idempotency_key, self._settings.idempotency_key_chars_max
+        )
+        made = await self._releases.create(namespace, draft, caller.actor, key)
         return release_view(made)
 
     async def command(
@@ -201,11 +203,18 @@ class ReleaseOperations:
     ) -> Page[ReleaseView]:
         """Lists releases, newest first."""
         caller.require(Scope.RELEASE_READ, namespace)
+        after = decode_token("releases", page.token, (str,)) or ("",)
         found = await self._releases.list(
-            namespace, task=task, page_size=page_limit(page, self._settings), page_token=page.token
+            namespace,
+            task=task and check_task_name(task),
+            page_size=page_limit(page, self._settings),
+            page_token=str(after[0]),
         )
-        items = tuple(release_view(release) for release in found.releases)
-        return Page(items=items, next_page_token=found.next_page_token)
+        more = found.next_page_token
+        return Page(
+            items=tuple(release_view(release) for release in found.releases),
+            next_page_token=encode_token("releases", (more,)) if more else "",
+        )
 
     async def coverage(self, caller: Caller, namespace: str, release_id: str) -> CoverageCurve:
         """Shows how a release's coverage grew."""

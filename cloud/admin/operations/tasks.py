@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from cloud.admin.caller import Caller, Scope
 from cloud.admin.errors import ArgumentInvalid
+from cloud.admin.operations.texts import check_storable, check_text
 from cloud.admin.operations.views import (
     DiffView,
     FileChangeView,
@@ -29,6 +30,7 @@ from cloud.registry.upload import Upload
 from device_agent.tasks.names import check_task_name
 
 NEWEST = 2**31 - 1
+COMMIT_CHARS_MAX = 64
 
 
 def _task_view(row: Row) -> TaskView:
@@ -178,7 +180,10 @@ class TaskOperations:
     ) -> PreparedView:
         """Validates, compiles and stores a bundle; answers with what its publisher signs."""
         caller.require(Scope.TASK_WRITE, namespace)
-        upload = Upload(files=dict(files), source_commit=source_commit or None)
+        for path in files:
+            check_storable("files", path)
+        commit = check_text("source_commit", source_commit or "", COMMIT_CHARS_MAX)
+        upload = Upload(files=dict(files), source_commit=commit or None)
         return _prepared_view(await self._registry.prepare(namespace, upload, caller.actor))
 
     async def publish(
@@ -193,6 +198,8 @@ class TaskOperations:
         caller.require(Scope.TASK_WRITE, namespace)
         if not roles:
             raise ArgumentInvalid("roles: none came; sign what prepare answered and send it")
+        for name, text in roles.items():
+            check_storable("roles", name + text)
         signed = SignedRoles(roles={name: text.encode() for name, text in roles.items()})
         row = await self._registry.publish(
             namespace, check_task_name(task), version, signed, caller.actor

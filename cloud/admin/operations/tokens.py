@@ -99,9 +99,10 @@ class TokenOperations:
         caller.require_to_grant(wanted, namespace)
         if not ACTOR_PATTERN.fullmatch(actor):
             raise ArgumentInvalid("actor: 1 to 128 letters, digits or ._@+- and blanks")
-        if valid_for_s is not None and valid_for_s < 1:
+        if valid_for_s is not None and not 1 <= valid_for_s <= self._settings.token_valid_s_max:
             raise ArgumentInvalid(
-                "valid_for_s: at least 1, or leave it out for a token without end"
+                f"valid_for_s {valid_for_s}: choose 1 to {self._settings.token_valid_s_max}, "
+                "or leave it out for a token without end"
             )
         async with self._database.begin() as conn:
             created = await insert_token(
