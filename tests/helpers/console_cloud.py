@@ -225,8 +225,15 @@ class ConsoleCloud:
 
 @asynccontextmanager
 async def open_console(folder: Path) -> AsyncIterator[ConsoleCloud]:
-    """Opens one in a folder, on a port of the system's choice."""
+    """Opens one in a folder, on a port of the system's choice, with the built console."""
     assert (DIST / "index.html").is_file(), "build the console first: make console"
+    async with open_listening(folder) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def open_listening(folder: Path) -> AsyncIterator[ConsoleCloud]:
+    """Opens one in a folder, on a port of the system's choice; the console's files may be missing."""
     home, clock = CloudHome(folder / "cloud"), LateClock(PAST_MS)
     with home.locked():
         settings = ServerSettings(home=home.path, namespaces=(NAMESPACE,))

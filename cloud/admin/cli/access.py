@@ -1,11 +1,13 @@
 """`shoal token …`, `shoal audit …`: who may do what, and who did."""
 
+from itertools import islice
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from cloud.admin.cli.client import named
 from cloud.admin.cli.errors import UsageWrong
-from cloud.admin.cli.output import Column, field, show, show_rows, time_field
+from cloud.admin.cli.output import Column, field, pairs_field, show, show_rows, time_field
 from cloud.admin.cli.where import HERE, Where
 
 tokens = App(name="token", help="API tokens of people and services.")
@@ -27,7 +29,7 @@ AUDIT_COLUMNS = (
     field("ACTOR", "actor"),
     field("ACTION", "action"),
     field("OBJECT", "object"),
-    field("DETAIL", "detail"),
+    pairs_field("DETAIL", "detail"),
 )
 
 
@@ -61,7 +63,7 @@ def list_tokens(*, where: Where = HERE) -> None:
 def revoke(token_id: str, *, where: Where = HERE) -> None:
     """Refuse a token from now on."""
     with where.client() as client:
-        found = client.post(client.context.path(f"/tokens/{token_id}:revoke"), {})
+        found = client.post(client.context.path(f"/tokens/{named(token_id)}:revoke"), {})
     show(found, where.output, f"{token_id} is revoked")
 
 
@@ -71,9 +73,8 @@ def list_audit(*, limit: int = 50, where: Where = HERE) -> None:
     if limit < 1:
         raise UsageWrong("--limit is at least 1")
     with where.client() as client:
-        rows = client.items(client.context.path("/audit"))
-        kept = [row for row, _ in zip(rows, range(limit), strict=False)]
-    show_rows(kept, AUDIT_COLUMNS, where.output)
+        rows = client.items(client.context.path("/audit"), page_size=min(limit, 500))
+        show_rows(islice(rows, limit), AUDIT_COLUMNS, where.output)
 
 
 @audit.command

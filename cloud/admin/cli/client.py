@@ -2,20 +2,22 @@
 
 Rules of this module:
 
-- Bounded: connect and read time-outs, size of an answer; reads that failed to connect are tried again, writes are
+- Bounded: connect and read time-outs, pages of a list; reads that failed to connect are tried again, writes are
   tried again only when they carry an Idempotency-Key.
+- What a person typed is quoted on its way into a path: a name with a slash or a question mark asks for nothing else.
+- A redirect is no success: nothing was done yet.
 """
 
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import urllib3
 
 from cloud.admin.cli.context import Context
-from cloud.admin.cli.errors import ServerAway, ServerFailed
+from cloud.admin.cli.errors import ServerAway, ServerFailed, UsageWrong
 
 # JSON as the API gives it; its shape is the API's to promise (docs/reference, openapi.json).
 Answer = dict[str, Any]
@@ -29,12 +31,14 @@ class ClientLimits:
         connect_seconds_max: Time to connect.
         read_seconds_max: Silence after which an answer is given up.
         retries_max: Tries more after a connection that failed.
+        page_size: Items of a page of a list.
         pages_max: Pages of a list that are followed.
     """
 
     connect_seconds_max: float = 5.0
     read_seconds_max: float = 60.0
     retries_max: int = 2
+    page_size: int = 500
     pages_max: int = 1000
 
 
@@ -63,13 +67,16 @@ class RestClient:
 
     def items(self, path: str, **query: str | int) -> Iterator[Answer]:
         """Reads all items of a list, page by page. Raises ServerAway, ServerFailed."""
-        token = ""
+        token, asked = "", {"page_size": self._limits.page_size, **query}
         for _ in range(self._limits.pages_max):
-            page = self.get(path, **query, **({"page_token": token} if token else {}))
+            page = self.get(path, **asked, **({"page_token": token} if token else {}))
             yield from page["items"]
             token = page["next_page_token"]
             if not token:
                 return
+        raise UsageWrong(
+            f"the list is longer than {self._limits.pages_max * self._limits.page_size} items: ask for fewer"
+        )
 
     def post(
         self,
@@ -103,6 +110,7 @@ class RestClient:
         """One request. Raises ServerAway, ServerFailed."""
         sent = {"Accept": "application/json", **(headers or {})}
         if self.context.token:
+            _check_token(self.context.token)
             sent["Authorization"] = f"Bearer {self.context.token}"
         if body is not None:
             sent["Content-Type"] = "application/json"
@@ -127,6 +135,20 @@ class RestClient:
                 retries -= 1
 
 
+def named(name: str) -> str:
+    """A name as one part of a path, whatever is in it."""
+    if name in ("", ".", "..") or "/" in name:
+        raise UsageWrong(f"{name!r} is not a name: the list command of the same noun shows names")
+    return quote(name, safe="")
+
+
+def _check_token(token: str) -> None:
+    if not (token.isascii() and token.isprintable() and " " not in token):
+        raise UsageWrong(
+            "the token has blanks, line breaks or signs that no token has: copy it again, without anything around it"
+        )
+
+
 def _read(answer: urllib3.BaseHTTPResponse) -> Answer:
     try:
         found: object = json.loads(answer.data) if answer.data else {}
@@ -139,7 +161,7 @@ def _read(answer: urllib3.BaseHTTPResponse) -> Answer:
             f"status {answer.status} and a body that is not a JSON object",
             "is this the address of the admin REST API of a Shoal cloud?",
         )
-    if answer.status < 400:
+    if 200 <= answer.status < 300:
         return found
     error = found.get("error") or {}
     raise ServerFailed(

@@ -55,6 +55,8 @@ def _configured(environment: Mapping[str, str]) -> dict[str, str]:
         found = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageWrong(f"{path} is not TOML: {error}") from None
+    except OSError as error:
+        raise UsageWrong(f"cannot read {path}: {error.strerror}") from None
     unknown = set(found) - {"address", "namespace", "token_file"}
     if unknown:
         raise UsageWrong(
@@ -70,6 +72,10 @@ def _token(environment: Mapping[str, str], token_file: str) -> str:
         return Path(token_file).expanduser().read_text().strip()
     except OSError as error:
         raise UsageWrong(f"cannot read the token file {token_file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageWrong(
+            f"the token file {token_file} is not text: name the file that holds a token"
+        ) from None
 
 
 def find_context(

@@ -4,7 +4,9 @@ ShoalError
 ├── UsageWrong      the caller's: flags, files or context that do not fit
 ├── ServerFailed    the peer's: the API answered with an error; its code, message and hint are passed on
 ├── ServerAway      the outside's: no answer from the address
-└── WaitTimeout     the time of a wait ran out
+├── FileFailed      the outside's: a file or folder of this machine cannot be read or written
+├── WaitTimeout     the time of a wait ran out
+└── WaitHopeless    what is waited for cannot happen any more
 """
 
 from device_agent.errors import ShoalError
@@ -29,6 +31,20 @@ class WaitTimeout(ShoalError):
 
     code = "WAIT_TIMEOUT"
     status = "DEADLINE_EXCEEDED"
+
+
+class FileFailed(ShoalError):
+    """A file or folder of this machine cannot be read or written."""
+
+    code = "FILE_FAILED"
+    status = "FAILED_PRECONDITION"
+
+
+class WaitHopeless(ShoalError):
+    """What was waited for cannot happen any more."""
+
+    code = "WAIT_HOPELESS"
+    status = "FAILED_PRECONDITION"
 
 
 class ServerFailed(ShoalError):

@@ -3,17 +3,19 @@
 Rules of this module:
 
 - Exit codes: 0 done, 1 failed, 2 usage, authorisation or connection, 3 a wait ran out of time.
-- An error of ours is printed with code, message and hint; a fault of ours shows its traceback, never a lone word.
+- An error of ours is printed with code, message and hint, and so is a file that cannot be read or written; a fault of
+  ours shows its traceback, never a lone word.
+- Wrong usage comes in the envelope, too, when one was asked for.
 """
 
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from cyclopts import App, CycloptsError
-from rich.console import Console
+from cyclopts import App, CycloptsError, MissingArgumentError
 
-from cloud.admin.cli.output import EXIT_DONE, EXIT_TIMEOUT, EXIT_USAGE, Format, show_error
+from cloud.admin.cli.errors import FileFailed, UsageWrong
+from cloud.admin.cli.output import EXIT_DONE, EXIT_TIMEOUT, Format, show_error
 from device_agent.errors import ShoalError
 from device_agent.vm.process import drain_and_exit
 
@@ -51,23 +53,39 @@ def asked_format(arguments: Sequence[str]) -> Format:
     return Format.TABLE
 
 
+def _usage(error: CycloptsError) -> str:
+    """What is wrong, in the words of the help, and how to get the help that fits."""
+    command = " ".join(["shoal", *(error.command_chain or ())])
+    says = str(error)
+    if isinstance(error, MissingArgumentError) and error.argument is not None:
+        wanted = error.argument.names[0] if error.argument.names else error.argument.name
+        if error.argument.field_info.is_positional:
+            wanted = error.argument.name.lstrip("-").replace("-", "_").upper()
+        says = f"{wanted} is missing"
+    return f"{says.rstrip('.')}; `{command} --help` shows what there is"
+
+
 def run(arguments: Sequence[str]) -> int:
     """Runs one command and gives its exit code."""
     try:
         ended = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        console = Console(stderr=True, soft_wrap=True)
-        console.print(f"[bold red]USAGE[/] {error}", highlight=False)
-        console.print(
-            "  `shoal --help`, or --help after any command, shows what there is", highlight=False
-        )
-        return EXIT_USAGE
+        return show_error(UsageWrong(_usage(error)), asked_format(arguments))
     except ShoalError as error:
         return show_error(error, asked_format(arguments))
     except KeyboardInterrupt:
         return EXIT_TIMEOUT
     except BrokenPipeError:
         return EXIT_DONE
+    except OSError as error:
+        if error.filename is None:  # no file of the caller's: a fault of ours
+            raise
+        return show_error(
+            FileFailed(
+                f"{error.filename}: {error.strerror or error}: name another place, or mend it"
+            ),
+            asked_format(arguments),
+        )
     return ended if isinstance(ended, int) else EXIT_DONE
 
 

@@ -4,7 +4,8 @@ Rules of this module:
 
 - `-o json` and `-o yaml` print one envelope, {schema_version, status,
   exit_code, data, error}; `-o table` prints for people.
-- Results go to stdout, errors and progress to stderr; NO_COLOR and pipes switch colour off (rich does).
+- Results go to stdout, errors, progress and "none yet" to stderr; NO_COLOR and pipes switch colour off (rich does).
+- In a pipe a row of a table is a line; on a terminal where the rows do not fit, each is a block of lines.
 - Exit codes: 0 done, 1 failed, 2 usage, authorisation or connection, 3 a wait ran out of time.
 """
 
@@ -16,9 +17,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 import yaml
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from cloud.admin.cli.errors import ServerAway, ServerFailed, UsageWrong, WaitTimeout
 from device_agent.errors import ShoalError
@@ -26,6 +27,14 @@ from device_agent.errors import ShoalError
 SCHEMA_VERSION = 1
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_TIMEOUT = 0, 1, 2, 3
 _ACCESS_STATUSES = {401, 403}
+# What a person wrote on the command line is wrong, whoever noticed: this machine or the cloud.
+_USAGE_CODES = {"ARGUMENT_INVALID", "NAME_INVALID", "SETTINGS_INVALID", "DATABASE_URL_INVALID"}
+_GAP = 2
+# What a face cannot know: how a person at a command line does it.
+_HINTS = {
+    "UNAUTHENTICATED": "set SHOAL_TOKEN or pass --token-file; a cloud's first token lies in its home, admin.token",
+    "SERVER_UNREACHABLE": "`shoal cloud serve` runs a cloud; `shoal doctor` looks closer",
+}
 
 
 class Format(StrEnum):
@@ -54,6 +63,21 @@ def time_field(heading: str, name: str) -> Column:
     return Column(heading, lambda row: utc(row.get(name)))
 
 
+def pairs_text(value: object) -> str:
+    """An object as "name=value" by name; what is not text stands as JSON."""
+    if not isinstance(value, Mapping):
+        return ""
+    shown = {
+        name: part if isinstance(part, str) else json.dumps(part) for name, part in value.items()
+    }
+    return " ".join(f"{name}={part}" for name, part in sorted(shown.items()))
+
+
+def pairs_field(heading: str, name: str) -> Column:
+    """A column that shows an object as "name=value"."""
+    return Column(heading, lambda row: pairs_text(row.get(name)))
+
+
 def utc(at_ms: object) -> str:
     """Milliseconds since 1970 as text; "" for None."""
     if not isinstance(at_ms, int):
@@ -74,12 +98,44 @@ def show_rows(
     if form is not Format.TABLE:
         _envelope(form, {"items": found})
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column.heading, overflow="fold")
-    for row in found:
-        table.add_row(*(escape(column.text(row)) for column in columns))
-    Console().print(table)
+    if not found:
+        print("(none)", file=sys.stderr)
+    headings = [column.heading for column in columns]
+    cells = [[column.text(row) for column in columns] for row in found]
+    widths = [max(map(cell_len, column)) for column in zip(headings, *cells, strict=True)]
+    width = sum(widths) + _GAP * (len(widths) - 1)
+    console = Console()
+    if console.is_terminal and width > console.width and found:
+        _print_blocks(console, headings, cells)
+        return
+    _print_line(console, headings, widths, "bold")
+    for row_cells in cells:
+        _print_line(console, row_cells, widths)
+
+
+def _print_line(
+    console: Console, cells: Sequence[str], widths: Sequence[int], style: str | None = None
+) -> None:
+    padded = [
+        text + " " * (width - cell_len(text)) for text, width in zip(cells, widths, strict=True)
+    ]
+    line = (" " * _GAP).join(padded).rstrip()
+    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_blocks(
+    console: Console, headings: Sequence[str], cells: Sequence[Sequence[str]]
+) -> None:
+    """Prints each row as lines of heading and text, for a terminal that is too narrow for rows."""
+    widest = max(map(len, headings))
+    for number, row in enumerate(cells):
+        if number:
+            console.print()
+        for heading, text in zip(headings, row, strict=True):
+            if text:
+                console.print(
+                    f"[bold]{heading:{widest}}[/]  {escape(text)}", highlight=False, soft_wrap=True
+                )
 
 
 def show(data: Mapping[str, object], form: Format, text: str) -> None:
@@ -91,10 +147,19 @@ def show(data: Mapping[str, object], form: Format, text: str) -> None:
 
 
 def show_line(data: Mapping[str, object], form: Format, text: str) -> None:
-    """Prints one step of a watch: a JSON line, or a line for people."""
-    line = text if form is Format.TABLE else json.dumps(data, sort_keys=True)
-    sys.stdout.write(line + "\n")
+    """Prints one step of a watch: a line for people, a JSON line, or a YAML document."""
+    lines = {
+        Format.TABLE: lambda: text + "\n",
+        Format.JSON: lambda: json.dumps(data, sort_keys=True) + "\n",
+        Format.YAML: lambda: yaml.safe_dump(dict(data), explicit_start=True, sort_keys=False),
+    }
+    sys.stdout.write(lines[form]())
     sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """Tells a person something that is no result."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def _envelope(
@@ -117,18 +182,22 @@ def exit_code(error: ShoalError) -> int:
     """The exit code that an error ends with."""
     if isinstance(error, WaitTimeout):
         return EXIT_TIMEOUT
-    if isinstance(error, UsageWrong | ServerAway):
+    if isinstance(error, UsageWrong | ServerAway) or _code(error) in _USAGE_CODES:
         return EXIT_USAGE
     if isinstance(error, ServerFailed) and error.http_status in _ACCESS_STATUSES:
         return EXIT_USAGE
     return EXIT_FAILED
 
 
+def _code(error: ShoalError) -> str:
+    return error.server_code if isinstance(error, ServerFailed) else error.code
+
+
 def show_error(error: ShoalError, form: Format) -> int:
     """Prints an error and gives the exit code."""
     code = exit_code(error)
-    name = error.server_code if isinstance(error, ServerFailed) else error.code
-    hint = error.hint if isinstance(error, ServerFailed) else ""
+    name = _code(error)
+    hint = _HINTS.get(name, error.hint if isinstance(error, ServerFailed) else "")
     if form is not Format.TABLE:
         _envelope(form, None, {"code": name, "message": str(error), "hint": hint}, code)
     console = Console(stderr=True, soft_wrap=True)

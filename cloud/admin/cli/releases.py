@@ -8,23 +8,34 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from cloud.admin.cli.client import Answer, RestClient
-from cloud.admin.cli.errors import UsageWrong, WaitTimeout
+from cloud.admin.cli.client import Answer, RestClient, named
+from cloud.admin.cli.errors import ServerAway, ServerFailed, UsageWrong, WaitHopeless, WaitTimeout
 from cloud.admin.cli.output import (
     Column,
     field,
+    note,
     percent,
     show,
     show_line,
     show_rows,
     time_field,
 )
+from cloud.admin.cli.pairs import parse_pairs
 from cloud.admin.cli.where import HERE, Where
 
 app = App(name="release", help="Bring versions to devices in stages.")
 
 WATCH_SECONDS = 0.5
 PPM = 1_000_000
+# In the words of cloud/rollout/machine.py, which a command does not load; a test compares.
+AFTER_END = {
+    "completed": ("rolled_back", "superseded"),
+    "aborted": ("rolled_back", "superseded"),
+    "rolled_back": (),
+    "superseded": (),
+}
+ENDED = tuple(AFTER_END)
+STATES = ("draft", "running", "paused", *ENDED)
 COLUMNS = (
     field("RELEASE", "id"),
     field("TASK", "task"),
@@ -35,6 +46,26 @@ COLUMNS = (
     time_field("CREATED (UTC)", "created_at_ms"),
     field("BY", "created_by"),
 )
+
+EVENT_COLUMNS = (
+    time_field("AT (UTC)", "at_ms"),
+    field("BY", "actor"),
+    Column("STEP", lambda row: _step(row["event"])),
+    field("AFTERWARDS", "message"),
+)
+DEVICE_COLUMNS = (
+    field("DEVICE", "device_id"),
+    field("OUTCOME", "outcome"),
+    field("ERROR", "error_code"),
+    time_field("NOTIFIED (UTC)", "notified_at_ms"),
+    time_field("INSTALLED (UTC)", "installed_at_ms"),
+)
+
+
+def _step(event: object) -> str:
+    assert isinstance(event, dict)
+    reason = f" ({event['reason']})" if event.get("reason") else ""
+    return str(event.get("command") or event["type"]) + reason
 
 
 def _stage(row: object) -> str:
@@ -83,17 +114,6 @@ def _ppm(text: str) -> int:
     return round(value * PPM / 100)
 
 
-def parse_target(pairs: list[str]) -> dict[str, str]:
-    """Reads "key=value" pairs. Raises UsageWrong."""
-    found = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise UsageWrong(f"{pair!r} is not a target: write --target key=value")
-        found[key] = value
-    return found
-
-
 @app.command
 def create(
     task: str,
@@ -115,7 +135,7 @@ def create(
         "task": task,
         "version": version,
         "stages": parse_stages(stages),
-        "targeting": {"attributes": parse_target(target or [])},
+        "targeting": {"attributes": parse_pairs(target or [], "--target")},
         "start": start,
     }
     # Not sent, the cloud takes the version that ran before; 0 would remove the task.
@@ -139,7 +159,7 @@ def _command(
     if rollback_version is not None:
         body["rollback_version"] = rollback_version
     with where.client() as client:
-        path = client.context.path(f"/releases/{release_id}:command")
+        path = client.context.path(f"/releases/{named(release_id)}:command")
         after = client.post(path, body, if_revision=if_revision)
     show(after, where.output, line(after))
 
@@ -207,7 +227,7 @@ def show_release(
     """One release; with --watch a line at each change until it ends."""
     with where.client() as client:
         if not watch:
-            found = client.get(client.context.path(f"/releases/{release_id}"))
+            found = client.get(client.context.path(f"/releases/{named(release_id)}"))
             show(found, where.output, line(found))
             return
         for change in changes(client, release_id):
@@ -215,23 +235,42 @@ def show_release(
 
 
 @app.command
+def history(release_id: str, *, where: Where = HERE) -> None:
+    """Every step of a release: who did what, when, why, and where it stood afterwards."""
+    with where.client() as client:
+        path = client.context.path(f"/releases/{named(release_id)}/events")
+        show_rows(client.items(path), EVENT_COLUMNS, where.output)
+
+
+@app.command
+def devices(release_id: str, *, where: Where = HERE) -> None:
+    """What devices acknowledged of a release."""
+    with where.client() as client:
+        path = client.context.path(f"/releases/{named(release_id)}/devices")
+        show_rows(client.items(path), DEVICE_COLUMNS, where.output)
+
+
+@app.command
 def wait(
     release_id: str,
     *,
     condition: Annotated[
-        str, Parameter(name="--for", help="state=completed or installed=all")
+        str, Parameter(name="--for", help="state=completed, installed=3 or installed=all")
     ] = "state=completed",
     timeout_s: Annotated[float, Parameter(name="--timeout", help="seconds")] = 600.0,
     where: Where = HERE,
 ) -> None:
-    """Wait for a condition; exit code 3 when the time runs out."""
+    """Wait for a condition; exit code 3 when the time runs out, 1 when it cannot happen any more."""
     holds = parse_condition(condition)
-    deadline = time.monotonic() + timeout_s
+    if not 0 <= timeout_s < float("inf"):
+        raise UsageWrong("--timeout is a number of seconds, 0 or more")
     with where.client() as client:
-        for found in changes(client, release_id, deadline):
+        for found in changes(client, release_id, time.monotonic() + timeout_s):
             if holds(found):
                 show(found, where.output, line(found))
                 return
+            if not holds.can_still_hold(found):
+                raise WaitHopeless(f"{condition} cannot hold any more: {line(found)}")
     raise WaitTimeout(f"{condition} did not hold within {timeout_s:g} s: {line(found)}")
 
 
@@ -250,28 +289,44 @@ class Condition:
         wanted = coverage["targeted"] if self._value == "all" else int(self._value)
         return bool(wanted > 0 and coverage["installed"] >= wanted)
 
+    def can_still_hold(self, release: Answer) -> bool:
+        """Whether waiting makes sense: devices go on installing what is completed, not what is aborted."""
+        if release["state"] not in ENDED:
+            return True
+        if self._name == "state":
+            return self._value in AFTER_END[release["state"]]
+        return bool(release["state"] == "completed")
+
 
 def parse_condition(text: str) -> Condition:
     """Reads "state=NAME", "installed=N" or "installed=all". Raises UsageWrong."""
     name, _, value = text.partition("=")
-    if name == "state" and value:
+    if name == "state" and value in STATES:
         return Condition(name, value)
-    if name == "installed" and (value == "all" or value.isdigit()):
+    if name == "installed" and (value == "all" or (value.isdecimal() and int(value) > 0)):
         return Condition(name, value)
     raise UsageWrong(
-        f"{text!r} is not a condition: write state=completed, installed=3 or installed=all"
+        f"{text!r} is not a condition: write installed=3, installed=all, or state= and one of "
+        f"{', '.join(STATES)}"
     )
 
 
-ENDED = {"completed", "aborted", "rolled_back", "superseded"}
-
-
 def changes(client: RestClient, release_id: str, deadline: float | None = None) -> Iterator[Answer]:
-    """The release now, and again whenever it changed, until it ended or the deadline passed."""
-    path = client.context.path(f"/releases/{release_id}")
-    pause_until, before = Event(), None
+    """The release now, and again whenever it changed, until it ended or the deadline passed.
+
+    A cloud that answered once and is away for a while (it restarts) is waited for.
+    """
+    path = client.context.path(f"/releases/{named(release_id)}")
+    pause_until, before, away = Event(), None, False
     while True:
-        found = client.get(path)
+        try:
+            found, away = client.get(path), False
+        except (ServerAway, ServerFailed) as error:
+            if before is None or (isinstance(error, ServerFailed) and error.http_status != 503):
+                raise
+            if not away:
+                note(f"{error}; trying again")
+            found, away = before, True
         if found != before:
             yield found
             before = found

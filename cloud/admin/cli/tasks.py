@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from cloud.admin.cli.client import Answer, RestClient
+from cloud.admin.cli.client import Answer, RestClient, named
 from cloud.admin.cli.dry_run import try_task
 from cloud.admin.cli.errors import UsageWrong
 from cloud.admin.cli.output import Column, field, show, show_rows, time_field
@@ -109,10 +109,10 @@ def show_task(task: str, version: int = 0, *, where: Where = HERE) -> None:
     """Versions of a task; with a version, its manifest and files."""
     with where.client() as client:
         if not version:
-            path = client.context.path(f"/tasks/{task}/versions")
+            path = client.context.path(f"/tasks/{named(task)}/versions")
             show_rows(client.items(path), VERSION_COLUMNS, where.output)
             return
-        found = client.get(client.context.path(f"/tasks/{task}/versions/{version}"))
+        found = client.get(client.context.path(f"/tasks/{named(task)}/versions/{version}"))
     files = "\n".join(
         f"  {row['kind']:9} {row['size']:>9} {row['digest'][:19]} {row['path']}"
         for row in found["files"]
@@ -127,7 +127,7 @@ def diff(task: str, before: int, after: int, *, where: Where = HERE) -> None:
     if before == after:
         raise UsageWrong(f"version {before} does not differ from itself; name two versions")
     with where.client() as client:
-        path = client.context.path(f"/tasks/{task}/diff")
+        path = client.context.path(f"/tasks/{named(task)}/diff")
         found = client.get(path, **{"from": before, "to": after})
     files = [f"{row['change']:8} {row['kind']:9} {row['path']}" for row in found["files"]]
     show(found, where.output, "\n".join([*files, str(found["text"])]))

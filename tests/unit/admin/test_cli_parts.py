@@ -7,13 +7,22 @@ import pytest
 import yaml
 
 from cloud.admin.cli.context import find_context
-from cloud.admin.cli.errors import ServerAway, ServerFailed, UsageWrong, WaitTimeout
+from cloud.admin.cli.errors import (
+    FileFailed,
+    ServerAway,
+    ServerFailed,
+    UsageWrong,
+    WaitHopeless,
+    WaitTimeout,
+)
 from cloud.admin.cli.main import asked_format, run
-from cloud.admin.cli.output import Format, exit_code
-from cloud.admin.cli.releases import parse_condition, parse_stages, parse_target
+from cloud.admin.cli.output import Format, exit_code, field, show_rows
+from cloud.admin.cli.pairs import parse_pairs
+from cloud.admin.cli.releases import ENDED, STATES, parse_condition, parse_stages
 from cloud.admin.cli.template import write_template
 from cloud.registry.errors import TaskUnknown
 from cloud.registry.upload import check_upload, read_source
+from cloud.rollout.machine import ALLOWED, Command, ReleaseState
 from device_agent.errors import ShoalError
 from device_agent.tasks.errors import NameInvalid
 
@@ -36,9 +45,16 @@ def test_a_wrong_share_is_refused_with_an_example(text: str) -> None:
 
 
 def test_targets_are_pairs() -> None:
-    assert parse_target(["region=eu", "model=a=b"]) == {"region": "eu", "model": "a=b"}
-    with pytest.raises(UsageWrong, match="key=value"):
-        parse_target(["region"])
+    assert parse_pairs(["region=eu", "model=a=b"], "--target") == {"region": "eu", "model": "a=b"}
+    for wrong in (["region"], ["=eu"], ["region=eu", "region=us"]):
+        with pytest.raises(UsageWrong, match="--target"):
+            parse_pairs(wrong, "--target")
+
+
+def test_the_states_are_those_of_the_machine() -> None:
+    assert set(STATES) == {state.value for state in ReleaseState}
+    assert {state.value for state, takes in ALLOWED.items() if not takes} <= set(ENDED)
+    assert {state.value for state in ALLOWED if Command.PAUSE in ALLOWED[state]}.isdisjoint(ENDED)
 
 
 def test_conditions_look_at_state_or_coverage() -> None:
@@ -46,8 +62,28 @@ def test_conditions_look_at_state_or_coverage() -> None:
     assert parse_condition("state=running")(release)
     assert parse_condition("installed=2")(release)
     assert not parse_condition("installed=all")(release)
-    with pytest.raises(UsageWrong, match="state=completed"):
-        parse_condition("colour=red")
+    for wrong in ("colour=red", "state=complete", "installed=0", "installed=", "installed=²", ""):
+        with pytest.raises(UsageWrong, match="installed=3"):
+            parse_condition(wrong)
+
+
+@pytest.mark.parametrize(
+    ("condition", "state", "can"),
+    [
+        ("state=completed", "paused", True),
+        ("state=completed", "aborted", False),
+        ("state=rolled_back", "completed", True),
+        ("state=running", "superseded", False),
+        ("installed=all", "completed", True),
+        ("installed=all", "rolled_back", False),
+    ],
+)
+def test_a_wait_is_given_up_when_nothing_can_come_of_it(
+    condition: str, state: str, can: bool
+) -> None:
+    coverage = {"targeted": 3, "installed": 1}
+    release = {"state": state, "coverage": coverage}
+    assert parse_condition(condition).can_still_hold(release) is can
 
 
 @pytest.mark.parametrize(
@@ -58,6 +94,10 @@ def test_conditions_look_at_state_or_coverage() -> None:
         (ServerFailed(401, "TOKEN_INVALID", "x", ""), 2),
         (ServerFailed(403, "SCOPE_MISSING", "x", ""), 2),
         (ServerFailed(409, "RELEASE_STATE", "x", ""), 1),
+        (ServerFailed(400, "ARGUMENT_INVALID", "x", ""), 2),
+        (NameInvalid("x"), 2),
+        (FileFailed("x"), 1),
+        (WaitHopeless("x"), 1),
         (WaitTimeout("x"), 3),
         (TaskUnknown("x"), 1),
     ],
@@ -123,14 +163,91 @@ def test_errors_come_in_the_envelope(
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [["release", "create"], ["nonsense"], ["release", "create", "t", "one"], ["task", "init"]],
+    ("arguments", "says"),
+    [
+        ("release create", "TASK is missing; `shoal release create --help`"),
+        ("release create t one", "VERSION"),
+        ("release create t 1 --bogus", "--bogus; `shoal release create --help`"),
+        ("release lst", 'Did you mean "list"?'),
+        ("task init", "FOLDER is missing; `shoal task init --help`"),
+        ("device revoke x", "--reason is missing"),
+        ("task list -o xml", "table"),
+        ("nonsense", "`shoal --help`"),
+    ],
 )
-def test_wrong_usage_ends_with_two_and_points_to_help(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
+def test_wrong_usage_ends_with_two_and_says_what_is_missing(
+    arguments: str, says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(arguments) == 2
-    assert "--help" in capsys.readouterr().err
+    assert run(arguments.split()) == 2
+    printed = capsys.readouterr()
+    assert says in printed.err
+    assert printed.out == ""
+
+
+def test_wrong_usage_comes_in_the_envelope_when_one_is_asked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["release", "create", "-o", "json"]) == 2
+    envelope = json.loads(capsys.readouterr().out)
+    assert (envelope["exit_code"], envelope["error"]["code"]) == (2, "USAGE")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "task init {}/file/new --name x",
+        "keys init {}/file/k -n a/b",
+        "cloud backup {}/none/b --home {}/c",
+    ],
+)
+def test_a_file_that_cannot_be_written_is_told_and_nothing_is_left(
+    arguments: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    assert run(arguments.replace("{}", str(tmp_path)).split()) == 1
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert str(tmp_path) in said
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("token", ["a\nb", "a b", "tök", "\x7f"])
+def test_a_token_that_no_header_carries_is_refused_before_it_is_sent(
+    token: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SHOAL_TOKEN", token)
+    assert run(["task", "list", "--address", "http://127.0.0.1:9", "-n", "a/b"]) == 2
+    said = capsys.readouterr().err
+    assert "copy it again" in said
+    assert token not in said
+
+
+@pytest.mark.parametrize(("width", "lines"), [(200, 3), (24, 6)])
+def test_rows_are_lines_in_a_pipe_and_blocks_on_a_narrow_terminal(
+    width: int, lines: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        {"id": "r" * 30, "who": "somebody [b]", "why": ""},
+        {"id": "s" * 30, "who": "x", "why": "y"},
+    ]
+    columns = (field("ID", "id"), field("WHO", "who"), field("WHY", "why"))
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("NO_COLOR", "1")
+    show_rows(rows, columns, Format.TABLE)
+    piped = capsys.readouterr().out.splitlines()
+    assert len(piped) == 3, "a row is a line, however narrow"
+    assert piped[1].split() == ["r" * 30, "somebody", "[b]"]
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes it for a terminal
+    show_rows(rows, columns, Format.TABLE)
+    shown = capsys.readouterr().out
+    assert "somebody [b]" in shown
+    assert len(shown.splitlines()) == lines
+
+
+def test_no_rows_are_told_beside_the_result(capsys: pytest.CaptureFixture[str]) -> None:
+    show_rows([], (field("ID", "id"),), Format.TABLE)
+    printed = capsys.readouterr()
+    assert (printed.out.split(), printed.err) == (["ID"], "(none)\n")
 
 
 def test_explain_knows_every_code_and_suggests_near_ones(
