@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # Trust what the system trusts, also behind a company's own registry.
 export UV_SYSTEM_CERTS ?= true
 
-.PHONY: setup native console protos requirements check test test-crash demo bench clean
+.PHONY: setup native console protos requirements check test test-console test-crash demo bench clean
 
 $(UV):
 	deploy/setup/uv.sh build/uv
@@ -41,6 +41,10 @@ build/console.stamp: build/demo.stamp deploy/setup/console.sh $(CONSOLE_SOURCES)
 
 console: build/console.stamp
 
+# The console's own tests; types and lint are in `make check`.
+test-console: build/demo.stamp
+	deploy/setup/console.sh $(VENV) $(CONSOLE) test
+
 protos: build/dev.stamp
 	$(PYTHON) -m grpc_tools.protoc -I protos --python_out=protos --pyi_out=protos --grpc_python_out=protos protos/shoal/*/v1/*.proto
 
@@ -58,6 +62,7 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/buf lint
 	deploy/setup/protos-current.sh $(PYTHON)
+	deploy/setup/console.sh $(VENV) $(CONSOLE) check
 	$(BIN)/lint-imports
 
 # FAST=1 leaves out what needs a server, a browser or more than a moment: unit, property and parity tests only.
@@ -67,7 +72,7 @@ SUITES := $(FAST_SUITES) $(wildcard tests/attacks tests/conformance tests/simula
 test: setup
 ifeq ($(FAST),)
 	deploy/setup/servers.sh
-	$(MAKE) --no-print-directory console
+	$(MAKE) --no-print-directory console test-console
 	$(PYTHON) -m pytest $(SUITES)
 	$(PYTHON) -m pytest --database=postgresql tests/unit tests/attacks
 else

@@ -1,7 +1,8 @@
 #!/bin/bash
-# console.sh VENV FOLDER: builds the console with the machine's Node when it is new enough, else with the environment's.
+# console.sh VENV FOLDER [SCRIPT]: builds the console, or runs a script of its package.json, with the machine's Node when
+# it is new enough, else with the environment's.
 set -euo pipefail
-venv="$(cd "$1" && pwd)" folder="$2"
+venv="$(cd "$1" && pwd)" folder="$2" script="${3:-build}"
 
 # What Vite asks for: 20.19 or newer of 20, 22.12 or newer.
 fits() {
@@ -23,8 +24,12 @@ cd "$folder"
 # Standard output is make's; what npm has to say matters only when it fails.
 log="$(mktemp)"
 trap 'rm -f "$log"' EXIT
-if ! { npm ci --no-progress && npm run build; } >"$log" 2>&1; then
+# What npm installed says which lock file it was; the same one needs nothing.
+packages() {
+  [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --no-progress
+}
+if ! { packages && npm run "$script"; } >"$log" 2>&1; then
   cat "$log" >&2
-  echo "shoal: the console was not built; what failed stands above" >&2
+  echo "shoal: npm run $script failed in $folder; what it said stands above" >&2
   exit 1
 fi

@@ -17,6 +17,7 @@ import { PlaceContext } from "./state/context";
 import { LiveStore } from "./state/live";
 import { useResource } from "./state/resource";
 import { adoptToken, forgetToken, keepToken } from "./state/session";
+import { Boundary } from "./ui/boundary";
 import { Empty, Failure, Page, Waiting } from "./ui/parts";
 import { Shell } from "./ui/shell";
 
@@ -72,7 +73,9 @@ function InNamespace(props: { client: Client; me: Me; route: Route; leave: () =>
   return (
     <PlaceContext value={place}>
       <Shell route={route} leave={props.leave}>
-        <Switch route={route} />
+        <Boundary where={`${route.page}/${route.id}`}>
+          <Switch route={route} />
+        </Boundary>
       </Shell>
     </PlaceContext>
   );

@@ -10,9 +10,18 @@ export interface Route {
 }
 
 export function parseRoute(path: string): Route {
-  const parts = path.slice(BASE.length).split("/").filter(Boolean).map(decodeURIComponent);
+  const parts = path.slice(BASE.length).split("/").filter(Boolean).map(decoded);
   const [app = "", project = "", page = "", id = ""] = parts;
   return { namespace: app && project ? `${app}/${project}` : "", page: page || "overview", id };
+}
+
+/** A part of the address; one that is no percent-encoding stands for itself, so that a typing error is no blank page. */
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
 
 export function pathTo(namespace: string, page = "", id = ""): string {

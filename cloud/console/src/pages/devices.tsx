@@ -6,6 +6,8 @@ import { usePaced, useResource } from "../state/resource";
 import { Ago, Attributes, Card, DevicePill, Empty, Failure, Id, Page, Waiting } from "../ui/parts";
 
 const STATUSES = ["", "online", "stale", "offline", "revoked"];
+// A busy fleet changes its counts all the time; a table that jumps cannot be read.
+const RELOAD_MS = 2_000;
 const DEVICE_ID = /^[0-9a-f]{32}$/;
 
 export function DevicesPage() {
@@ -17,7 +19,7 @@ export function DevicesPage() {
   const [tokens, setTokens] = useState<string[]>([""]);
   const token = tokens.at(-1) ?? "";
   const asked = usePaced(prefix, 250);
-  const counts = JSON.stringify(overview?.devices);
+  const counts = usePaced(JSON.stringify(overview?.devices), RELOAD_MS);
   const page = useResource(`${status} ${asked} ${token}`, counts, (signal) =>
     client.devices({ status, id_prefix: asked }, token, signal),
   );

@@ -9,7 +9,11 @@ export function OverviewPage() {
   if (!overview) {
     return (
       <Page title="Fleet">
-        <Card>{link === "lost" ? <Empty title="The cloud does not answer.">{trouble}</Empty> : <Waiting rows={5} />}</Card>
+        <Card>
+          {link === "lost" && <Empty title="The cloud does not answer.">{trouble}</Empty>}
+          {link === "refused" && <Empty title="Not for this token.">{trouble}</Empty>}
+          {(link === "connecting" || link === "live") && <Waiting rows={5} />}
+        </Card>
       </Page>
     );
   }

@@ -5,7 +5,8 @@ import { readEvents, type StreamEvent } from "../api/stream";
 import type { Notice, Overview, Release } from "../api/types";
 
 export interface LiveState {
-  link: "connecting" | "live" | "lost";
+  /** refused: the token may not see the stream; asking again would not help. */
+  link: "connecting" | "live" | "lost" | "refused";
   trouble: string;
   overview: Overview | null;
   releases: ReadonlyMap<string, Release>;
@@ -22,9 +23,12 @@ const NOTHING: LiveState = {
 const RETRY_MS_MIN = 500;
 const RETRY_MS_MAX = 15_000;
 const NOTICES_MAX = 100;
+/** A wrong token, a scope that it lacks, a namespace that is not there. */
+const REFUSALS = [401, 403, 404];
 
 export class LiveStore {
   private state = NOTHING;
+  private said = "";
   private readonly listeners = new Set<() => void>();
   private ending = new AbortController();
 
@@ -57,14 +61,22 @@ export class LiveStore {
         const response = await this.client.open("/events", { signal });
         this.set({ ...this.state, link: "live", trouble: "" });
         wait = RETRY_MS_MIN;
-        await readEvents(response, (events) => this.set(events.reduce(apply, this.state)));
+        await readEvents(response, (events) => {
+          this.said = events.reduce(complaint, this.said);
+          this.set(events.reduce(apply, this.state));
+        });
       } catch (error) {
         if (signal.aborted) return;
-        if (error instanceof ApiError && error.status === 401) return;
+        if (error instanceof ApiError && REFUSALS.includes(error.status)) {
+          this.set({ ...this.state, link: "refused", trouble: error.message });
+          return;
+        }
         if (error instanceof ApiError) trouble = error.message;
       }
       if (signal.aborted) return;
-      this.set({ ...this.state, link: "lost", trouble: this.state.trouble || trouble });
+      // What the stream itself said before it ended says more than that it ended.
+      this.set({ ...this.state, link: "lost", trouble: this.said || trouble });
+      this.said = "";
       await pause(wait, signal);
       wait = Math.min(wait * 2, RETRY_MS_MAX);
     }
@@ -88,11 +100,13 @@ function apply(state: LiveState, { event, data }: StreamEvent): LiveState {
       return withRelease(state, JSON.parse(data) as Release);
     case "notice":
       return withNotice(state, JSON.parse(data) as Notice);
-    case "error":
-      return { ...state, trouble: (JSON.parse(data) as { message: string }).message };
     default:
       return state;
   }
+}
+
+function complaint(before: string, { event, data }: StreamEvent): string {
+  return event === "error" ? (JSON.parse(data) as { message: string }).message : before;
 }
 
 function withRelease(state: LiveState, release: Release): LiveState {

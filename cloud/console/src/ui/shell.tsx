@@ -61,7 +61,7 @@ export function Shell(props: { route: Route; leave: () => void; children: ReactN
 
 function LinkState() {
   const { link, trouble } = useLiveHere();
-  const words = { connecting: "Connecting…", live: "Live", lost: "Reconnecting…" };
+  const words = { connecting: "Connecting…", live: "Live", lost: "Reconnecting…", refused: "Not allowed" };
   return (
     <div className={`link link-${link}`} role="status" title={trouble}>
       <span className="link-dot" aria-hidden="true" /> {words[link]}
