@@ -24,7 +24,7 @@ PYTHON_MODULES = (
     "functools", "__future__", "genericpath", "graphlib", "hashlib", "heapq", "hmac", "html",
     "html.entities", "importlib", "importlib._abc", "importlib.machinery", "inspect", "io", "json",
     "json.decoder", "json.encoder", "json.scanner", "keyword", "linecache", "locale", "numbers", "opcode",
-    "_opcode_metadata", "operator", "os", "posixpath", "pprint", "_py_abc", "_pydatetime", "_pydecimal",
+    "_opcode_metadata", "operator", "os", "posixpath", "pprint", "_py_abc", "_pydatetime", "_pydecimal", "_pylong",
     "quopri", "random", "re", "re._casefix", "re._compiler", "re._constants", "re._parser", "reprlib",
     "secrets", "stat", "statistics", "string", "struct", "textwrap", "token", "tokenize", "traceback",
     "types", "typing", "warnings", "weakref", "_weakrefset",

@@ -48,6 +48,8 @@ CLOSED = {
     "other interpreters": "import _interpreters",
     "tracing": "import sys; sys.settrace(None)",
     "profiling": "import sys; sys.setprofile(None)",
+    "tracing of all threads": "import sys; sys._settraceallthreads(None)",
+    "profiling of all threads": "import sys; sys._setprofileallthreads(None)",
     "recursion limit": "import sys; sys.setrecursionlimit(10**6)",
     "a library by its loader": "import _imp, _frozen_importlib as f; "
     "_imp.create_dynamic(f.ModuleSpec('_posixsubprocess', None, "

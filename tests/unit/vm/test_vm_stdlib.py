@@ -34,7 +34,7 @@ async def test_every_module_of_the_allow_list_imports_in_a_guest(pool: Interpret
 
 async def test_the_usual_modules_compute(pool: InterpreterPool) -> None:
     source = """
-        import dataclasses, datetime, decimal, hashlib, json, math, random, re, statistics, collections
+        import dataclasses, datetime, decimal, hashlib, json, math, random, re, statistics, sys, collections
         from shoal_task import log
         @dataclasses.dataclass(frozen=True)
         class Point:
@@ -45,10 +45,14 @@ async def test_the_usual_modules_compute(pool: InterpreterPool) -> None:
             log(hashlib.sha256(b"").hexdigest()[:8] + re.sub("a+", "b", "aaac"))
             log(str(random.Random(1).randrange(10)) + str(statistics.median([1, 5, 9])))
             log(str(collections.Counter("aab").most_common(1)))
+            sys.set_int_max_str_digits(0)  # what follows makes CPython import _pylong
+            log(str(str(3 ** 30_000).endswith("0001") and int("7" * 9_000) % 7 == 0))
     """
     result = await pool.run(make_spec(source), make_event())
     assert result.message == ""
-    assert result.logs == ('[1, 2.0, "0.125"]', "2026-12-01", "e3b0c442bc", "25", "[('a', 2)]")
+    assert result.logs == (
+        '[1, 2.0, "0.125"]', "2026-12-01", "e3b0c442bc", "25", "[('a', 2)]", "True"
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
