@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # Trust what the system trusts, also behind a company's own registry.
 export UV_SYSTEM_CERTS ?= true
 
-.PHONY: setup native console protos requirements check test test-console test-crash demo bench clean
+.PHONY: setup native console protos requirements check test test-console test-crash test-soak demo bench clean
 
 $(UV):
 	deploy/setup/uv.sh build/uv
@@ -82,6 +82,11 @@ endif
 # The long form of the crash test: 200 kills of cloud and agents; SHOAL_CRASH_SEED chooses others.
 test-crash: setup
 	SHOAL_CRASH_KILLS=200 $(PYTHON) -m pytest tests/e2e/test_crashes.py
+
+# The long forms of the soak: ten minutes of VMs that come and go, then every hostile program a hundred times.
+test-soak: setup
+	SHOAL_SOAK_SECONDS=$${SHOAL_SOAK_SECONDS:-600} SHOAL_HOSTILE_TIMES=$${SHOAL_HOSTILE_TIMES:-100} \
+	  $(PYTHON) -m pytest -rP tests/soak
 
 # Ratios against named peers in one interleaved run; ONLY=name for one suite. Rows go to build/bench/<suite>.json.
 ONLY ?=

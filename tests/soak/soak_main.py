@@ -33,7 +33,7 @@ import numpy  # noqa: E402
 from device_agent.vm.interface import RunResult  # noqa: E402
 from device_agent.vm.pool import InterpreterPool  # noqa: E402
 from tests.helpers.tasks_in_vm import make_event, make_spec  # noqa: E402
-from tests.soak.soak_tasks import Program, choose  # noqa: E402
+from tests.soak.soak_tasks import Program, programs  # noqa: E402
 
 HANG_S = 30
 WORKERS = 2
@@ -48,6 +48,7 @@ class Soak:
         self.warm_at = time.monotonic() + seconds / 5
         self.outcomes: collections.Counter[str] = collections.Counter()
         self.surprises: list[str] = []
+        self.fuzzed: set[str] = set()
         self.rpcs = 0
         self.rows = 0
         self.products = 0
@@ -62,10 +63,9 @@ class Soak:
         """Makes a pool, gives it random tasks, destroys their VMs."""
         chance = random.Random(self.seed * 1000 + worker)
         pool = InterpreterPool()
-        number = 0
-        while self.running:
-            number += 1
-            program = choose(chance)
+        for number, program in enumerate(programs(chance)):
+            if not self.running:
+                break
             spec = make_spec(program.source, key=f"{worker}.{number}", limits=program.limits)
             for _ in range(chance.randint(1, 3)):
                 event = make_event(chance.randbytes(64))
@@ -78,7 +78,9 @@ class Soak:
             await pool.close()
 
     def note(self, program: Program, result: RunResult) -> None:
-        self.outcomes[f"{program.name} {result.outcome}"] += 1
+        kind, _, modules = program.name.partition(" ")
+        self.outcomes[f"{kind} {result.outcome}"] += 1
+        self.fuzzed.update(modules.split())
         if result.outcome not in program.outcomes:
             self.surprises.append(f"{program.name}: {result.outcome} {result.message}")
 
@@ -135,7 +137,12 @@ class Soak:
         gc.collect()
         ended = _host.counters()["ended"] - ended_before
         grown = _resident_bytes() - before
-        return {"ended_since_warm": ended, "growth_mb_per_vm": grown / 1e6 / max(1, ended)}
+        growth_mb = grown / 1e6 / max(1, ended)
+        return {
+            "ended_since_warm": ended,
+            "growth_mb_per_vm": growth_mb,
+            "mb_after_10000_vms": before / 1e6 + growth_mb * (10_000 - ended_before),
+        }
 
     async def run(self) -> dict[str, object]:
         """Keeps everything busy until the time is over; what was seen."""
@@ -156,6 +163,7 @@ class Soak:
             "seed": self.seed,
             "outcomes": dict(sorted(self.outcomes.items())),
             "surprises": self.surprises,
+            "fuzzed": sorted(self.fuzzed),
             "rpcs": self.rpcs,
             "rows": self.rows,
             "products": self.products,

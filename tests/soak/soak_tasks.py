@@ -1,9 +1,12 @@
-"""Random task programs for the soak: good, slow, greedy and hostile ones, each with the outcomes it may have."""
+"""Random task programs for the soak, good, slow, greedy, hostile and fuzzing, each with the outcomes it may have."""
 
+import itertools
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from device_agent.vm.interface import VmLimits
+from tests.soak import fuzz
 
 _USUAL = VmLimits(wall_ms=2_000)
 
@@ -141,6 +144,16 @@ PROGRAMS = (
 )
 
 
-def choose(chance: random.Random) -> Program:
-    """The next program of a seeded run."""
-    return chance.choice(PROGRAMS)
+_FUZZED = frozenset({"ok", "WALL_LIMIT", "MEMORY_LIMIT", "LOG_LIMIT"})
+
+
+def programs(chance: random.Random) -> Iterator[Program]:
+    """The programs of a seeded run, without end: every other one fuzzes the next C modules of a random order."""
+    while True:
+        for modules in itertools.batched(
+            chance.sample(fuzz.MODULES, len(fuzz.MODULES)), 6, strict=False
+        ):
+            yield chance.choice(PROGRAMS)
+            source, limits = fuzz.fuzz(chance, modules)
+            name = " ".join(("fuzz", *modules))
+            yield Program(name=name, source=source, outcomes=_FUZZED, limits=limits)

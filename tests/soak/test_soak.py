@@ -11,24 +11,20 @@ from pathlib import Path
 
 import pytest
 
+from tests.soak import fuzz
+
 ROOT = Path(__file__).parents[2]
-SECONDS = float(os.environ.get("SHOAL_SOAK_SECONDS", "20"))
+SECONDS = float(os.environ.get("SHOAL_SOAK_SECONDS", "50"))
 SEED = int(os.environ.get("SHOAL_SOAK_SEED", "20261123"))
 GROWTH_MB_PER_VM_MAX = 0.4
+MB_AFTER_10000_VMS_MAX = 6_000
 
 
 @pytest.mark.slow
 def test_no_crash_no_hang_and_bounded_growth() -> None:
+    program = [sys.executable, "-X", "faulthandler", "-m", "tests.soak.soak_main"]
     done = subprocess.run(
-        [
-            sys.executable,
-            "-X",
-            "faulthandler",
-            "-m",
-            "tests.soak.soak_main",
-            str(SECONDS),
-            str(SEED),
-        ],
+        [*program, str(SECONDS), str(SEED)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -37,6 +33,7 @@ def test_no_crash_no_hang_and_bounded_growth() -> None:
     )
     replay = f"SHOAL_SOAK_SECONDS={SECONDS} SHOAL_SOAK_SEED={SEED}: {done.stderr[-4000:]}"
     assert done.returncode == 0, replay + done.stdout[-2000:]
+    print(done.stdout)
     seen = json.loads(done.stdout)
     assert seen["surprises"] == [], replay
     assert seen["live"] == 0, replay
@@ -44,3 +41,5 @@ def test_no_crash_no_hang_and_bounded_growth() -> None:
     assert seen["killed"] > SECONDS / 4, replay
     assert min(seen["rpcs"], seen["rows"], seen["products"]) > SECONDS, replay
     assert seen["growth_mb_per_vm"] <= GROWTH_MB_PER_VM_MAX, (seen, replay)
+    assert seen["mb_after_10000_vms"] <= MB_AFTER_10000_VMS_MAX, (seen, replay)
+    assert set(seen["fuzzed"]) == set(fuzz.MODULES), (seen, replay)
