@@ -3,9 +3,9 @@ from typing import Literal, final
 
 type _Row = tuple[
     int,  # VM
-    Literal["ready", "done", "ended"],
+    Literal["ready", "done", "ended", "asked"],
     int,  # run
-    str,  # outcome
+    str,  # outcome; what is asked
     str,  # message
     tuple[tuple[str, bytes], ...],  # emits
     tuple[str, ...],  # logs
@@ -23,7 +23,9 @@ class Vm:
     def peak_bytes(self) -> int: ...
     def submit(self, run: int, data: Buffer, /) -> bool: ...
     def cancel(self, run: int, /) -> None: ...
+    def answer(self, run: int, good: bool, data: Buffer, /) -> None: ...
     def close(self) -> None: ...
+    def sample(self) -> tuple[str, ...]: ...
 
 @final
 class Channel:

@@ -9,7 +9,7 @@
 
 namespace shoal {
 
-enum class Happened { ready, done, ended };
+enum class Happened { ready, done, ended, asked };  // asked: `outcome` says what, the one emit carries it
 
 struct Message {
   uint64_t vm = 0;

@@ -113,6 +113,48 @@ PyObject* guest_sleep(PyObject*, PyObject* argument) {
   Py_RETURN_NONE;
 }
 
+bool wait_for_answer(Vm& vm, Message question, Answer* answer) {
+  {
+    std::lock_guard lock(vm.mutex);
+    vm.answer.reset();
+    vm.asking = true;
+  }
+  vm.channel->post(std::move(question));
+  std::unique_lock lock(vm.mutex);
+  vm.changed.wait(lock, [&] { return vm.reason != Reason::none || vm.answer.has_value(); });
+  vm.asking = false;
+  if (vm.reason != Reason::none) return false;
+  *answer = std::move(*vm.answer);
+  return true;
+}
+
+// ask(what, data) -> bytes: the host answers; a kill wakes who waits for it (rule K3).
+PyObject* guest_ask(PyObject*, PyObject* args) {
+  const char* what;
+  Py_buffer data;
+  if (!PyArg_ParseTuple(args, "sy*:ask", &what, &data)) return nullptr;
+  Vm& vm = *current_vm();
+  Message question;
+  question.vm = vm.id;
+  question.happened = Happened::asked;
+  question.run = vm.run;
+  question.outcome = what;
+  question.emits.emplace_back("", std::string(static_cast<const char*>(data.buf), static_cast<size_t>(data.len)));
+  PyBuffer_Release(&data);
+  if (vm.phase != Phase::run) return PyErr_Format(PyExc_RuntimeError, "ask only while an event is handled, not while the module loads");
+  Answer answer;
+  bool alive;
+  Py_BEGIN_ALLOW_THREADS;
+  alive = wait_for_answer(vm, std::move(question), &answer);
+  Py_END_ALLOW_THREADS;
+  if (!alive) {
+    PyErr_SetString(vm.killed_type, "the run was killed");
+    return nullptr;
+  }
+  if (answer.good) return PyBytes_FromStringAndSize(answer.data.data(), static_cast<Py_ssize_t>(answer.data.size()));
+  return PyErr_Format(PyExc_ValueError, "%s", answer.data.c_str());
+}
+
 PyObject* guest_resource(PyObject*, PyObject* name) {
   const char* path = PyUnicode_AsUTF8(name);
   if (path == nullptr) return nullptr;
@@ -157,6 +199,7 @@ PyMethodDef guest_methods[] = {
     {"write", guest_write, METH_O, "write(text)"},
     {"ignore", guest_ignore, METH_VARARGS, "ignore(*anything)"},
     {"sleep", guest_sleep, METH_O, "sleep(seconds)"},
+    {"ask", guest_ask, METH_VARARGS, "ask(what, data) -> the host's answer"},
     {"resource", guest_resource, METH_O, "resource(path in the bundle) -> path of the file"},
     {"find", guest_find, METH_O, "find(module name)"},
     {"code", guest_code, METH_O, "code(module name)"},

@@ -11,6 +11,7 @@
 #include "guest.h"
 #include "keeper.h"
 #include "process.h"
+#include "sampler.h"
 #include "vm.h"
 
 namespace shoal {
@@ -88,9 +89,40 @@ PyObject* vm_cancel(VmObject* self, PyObject* run) {
   Py_RETURN_NONE;
 }
 
+PyObject* vm_answer(VmObject* self, PyObject* args) {
+  unsigned long long run;
+  int good;
+  Py_buffer data;
+  if (!PyArg_ParseTuple(args, "Kpy*:answer", &run, &good, &data)) return nullptr;
+  Answer answer{good != 0, std::string(static_cast<const char*>(data.buf), static_cast<size_t>(data.len))};
+  PyBuffer_Release(&data);
+  self->vm->give_answer(run, std::move(answer));
+  Py_RETURN_NONE;
+}
+
 PyObject* vm_close(VmObject* self, PyObject*) {
   self->vm->close();
   Py_RETURN_NONE;
+}
+
+PyObject* vm_sample(VmObject* self, PyObject*) {
+  std::vector<std::string> frames;
+  bool running;
+  std::shared_ptr<Vm> vm = self->vm;
+  Py_BEGIN_ALLOW_THREADS;
+  running = sample(*vm, &frames);
+  Py_END_ALLOW_THREADS;
+  PyObject* stack = PyTuple_New(running ? static_cast<Py_ssize_t>(frames.size()) : 0);
+  for (Py_ssize_t i = 0; stack != nullptr && i < PyTuple_GET_SIZE(stack); ++i) {
+    const std::string& text = frames[static_cast<size_t>(i)];
+    PyObject* one = PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), "replace");
+    if (one == nullptr) {
+      Py_CLEAR(stack);
+    } else {
+      PyTuple_SET_ITEM(stack, i, one);
+    }
+  }
+  return stack;
 }
 
 PyObject* vm_id(VmObject* self, void*) { return PyLong_FromUnsignedLongLong(self->vm->id); }
@@ -108,6 +140,8 @@ void vm_dealloc(VmObject* self) {
 PyMethodDef vm_methods[] = {
     {"submit", reinterpret_cast<PyCFunction>(vm_submit), METH_VARARGS, "submit(run, data) -> taken"},
     {"cancel", reinterpret_cast<PyCFunction>(vm_cancel), METH_O, "cancel(run): kills it if it is not over"},
+    {"answer", reinterpret_cast<PyCFunction>(vm_answer), METH_VARARGS, "answer(run, good, data): to what the guest asked"},
+    {"sample", reinterpret_cast<PyCFunction>(vm_sample), METH_NOARGS, "sample() -> the stack of what runs, outermost first; empty when nothing does"},
     {"close", reinterpret_cast<PyCFunction>(vm_close), METH_NOARGS, "close(): ends after what was submitted"},
     {nullptr, nullptr, 0, nullptr},
 };
@@ -172,7 +206,7 @@ PyObject* logs_tuple(const Message& message) {
 }
 
 PyObject* row(const Message& message) {
-  static const char* const happened[] = {"ready", "done", "ended"};
+  static const char* const happened[] = {"ready", "done", "ended", "asked"};
   return Py_BuildValue("(KsKNNNNLO)", static_cast<unsigned long long>(message.vm), happened[static_cast<int>(message.happened)],
                        static_cast<unsigned long long>(message.run), decode(message.outcome), decode(message.text), emits_tuple(message), logs_tuple(message),
                        static_cast<long long>(message.wall_us), message.spent ? Py_True : Py_False);

@@ -348,6 +348,13 @@ void Vm::cancel(uint64_t which) {
   }
 }
 
+void Vm::give_answer(uint64_t which, Answer given) {
+  std::lock_guard lock(mutex);
+  if (!running || run != which || !asking) return;  // it was killed meanwhile
+  answer = std::move(given);
+  changed.notify_all();
+}
+
 Vm* current_vm() { return t_vm; }
 
 bool start(std::shared_ptr<Vm> vm, std::string* why) {

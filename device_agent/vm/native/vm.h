@@ -45,6 +45,11 @@ struct Job {
   std::string input;
 };
 
+struct Answer {
+  bool good;
+  std::string data;  // what was asked for, or why not
+};
+
 enum class Reason { none, wall, memory, cancelled };
 enum class Phase { load, run, close };
 
@@ -81,6 +86,8 @@ struct Vm : std::enable_shared_from_this<Vm> {
   int64_t began_ns = 0;
   Reason reason = Reason::none;
   int64_t kill_ns = 0;  // when the kill was asked for
+  bool asking = false;  // the guest waits for the host's answer
+  std::optional<Answer> answer;
 
   std::atomic<bool> called{false};        // something changed that a spinning thread should look at
   std::atomic<int64_t> deadline_ns{0};  // 0: nothing to watch; read by the timekeeper without the lock
@@ -98,6 +105,7 @@ struct Vm : std::enable_shared_from_this<Vm> {
   bool submit(Job job);
   void close();
   void cancel(uint64_t which);
+  void give_answer(uint64_t which, Answer given);
 };
 
 // The VM that the calling thread is, or nullptr.
