@@ -21,6 +21,7 @@ from device_agent.agent.install import Installer, Supply
 from device_agent.agent.link import Link
 from device_agent.agent.messages import Facts
 from device_agent.agent.observer import Observer
+from device_agent.agent.recording import Recorder
 from device_agent.agent.runner import Runner
 from device_agent.agent.settings import AgentSettings, LocalPolicy
 from device_agent.agent.store.store import BOOT_BYTES, Store
@@ -86,6 +87,7 @@ class AgentCore:
                 observer=observer or Observer(),
             )
             self._ground = ground
+            self._recorder = Recorder(home, bytes_max=self.settings.recording_bytes_max)
             self._recover()
             self.runner = Runner(ground, pool, on_reports=self._reported)
             self.installer = Installer(
@@ -117,6 +119,7 @@ class AgentCore:
                 wanted = self.store.log.listeners(event.event_id) & tasks
                 answers.append(self.store.log.append(event, wanted))
         failpoint("agent.feed.stored")
+        self._recorder.take(events)
         self._ground.observer.fed(answers)
         self.runner.wake()
         return answers

@@ -65,6 +65,12 @@ def parser() -> argparse.ArgumentParser:
     run = _command(commands, "run", _run, "run until SIGTERM")
     levels = ["DEBUG", "INFO", "WARNING", "ERROR"]
     run.add_argument("--log-level", default="INFO", choices=levels, help="what is logged")
+    run.add_argument(
+        "--vm",
+        default="interpreter",
+        choices=["interpreter", "process"],
+        help="what a task's VM is; process is slower to start and holds more, and no task can harm the agent's process",
+    )
     status = _command(commands, "status", _status, "show what lies in the home folder")
     status.add_argument("-o", "--output", default="table", choices=["table", "json"], help="form")
     out = _command(commands, "opt-out", _opt_out, "refuse a task on this device")
@@ -75,6 +81,10 @@ def parser() -> argparse.ArgumentParser:
     feed.add_argument("--page-id", type=int, default=0, help="page on which it happened")
     feed.add_argument("--uid", help="32 hex digits; the same uid twice is one event")
     feed.add_argument("--payload", type=Path, help="file with the payload; - is stdin")
+    record = _command(commands, "record", _record, "record what apps feed to the running agent")
+    record.add_argument("--out", type=Path, required=True, help="file to write, *.shoalevents")
+    record.add_argument("--events", type=int, default=1_000, help="how many; ends the recording")
+    record.add_argument("--seconds", type=float, default=3_600.0, help="how long at most")
     return top
 
 
@@ -127,13 +137,16 @@ def _serve(options: argparse.Namespace) -> int:
     from device_agent.agent.process import AgentProcess
     from device_agent.agent.process_observer import configure_logs
     from device_agent.agent.tracing import configure_tracing
-    from device_agent.vm.pool import InterpreterPool
+    from device_agent.vm.pool import InterpreterPool, ProcessPool
+    from device_agent.vm.settings import VmSettings
 
     configure_logs(options.log_level)
     config = load_config(options.home)
 
     async def serve() -> None:
-        await AgentProcess(options.home, config, InterpreterPool()).run()
+        settings = VmSettings(runs_parallel_max=config.settings.runs_parallel_max)
+        pool = (ProcessPool if options.vm == "process" else InterpreterPool)(settings)
+        await AgentProcess(options.home, config, pool).run()
 
     with locked(options.home), configure_tracing(config.tracing_endpoint):
         asyncio.run(serve())
@@ -205,6 +218,16 @@ def _feed(options: argparse.Namespace) -> int:
         (answer,) = feeder.feed([event])
     _say({"uid": uid.hex(), "status": str(answer.status), "code": answer.code}, "json")
     return OK if not answer.code else REFUSED
+
+
+def _record(options: argparse.Namespace) -> int:
+    from device_agent.agent.process import load_identity
+    from device_agent.agent.recording import record
+
+    load_identity(options.home)
+    found = record(options.home, options.out, events=options.events, seconds=options.seconds)
+    _say({"events": found, "out": str(options.out)}, "json")
+    return OK
 
 
 def _payload(path: Path | None) -> bytes:

@@ -3,35 +3,48 @@
 Rules of this module:
 
 - "Running X" is written ahead; it survives the death of this process, and safe mode counts it when the store opens.
-- Effects (emits, the run's report) and "consumed" are one transaction; a death before it runs the event again with
-  no trace of the first run, a death after it never does.
+- Effects (emits, what the task keeps, the run's report) and "consumed" are one transaction; a death before it runs the
+  event again with no trace of the first run, a death after it never does.
 - A run that ends badly is consumed with its report: only the agent's death makes an event come again.
-- The version is looked up when a run starts, so a switch never loses or repeats an event; the old VM ends when its
-  last run has.
-- A task in which the agent died runs alone until it has finished a run, so that the innocent are cleared and the
-  guilty is known.
-- With a full outbox nothing runs; events wait, and then the feeder is refused.
+- Who runs next is the pool's to decide: each task hands it a few events ahead, and "running X" is written when the turn
+  comes. An event whose version is replaced while it waits for its turn is handed in again, with the new one.
+- A version switch never loses or repeats an event; the old VM ends when its last run has.
+- A task in which the agent died runs alone, one event at a time, until it has finished a run, so that the innocent are
+  cleared and the guilty is known.
+- An event that did not begin within its task's deadline is consumed with a report, and has no effects.
+- With a full outbox nothing runs, nor does a task that was stopped; events wait, and then the feeder is refused.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shoal_task.event import PAYLOAD_BYTES_MAX
+from shoal_task.run_state import Changes, RunState
 
 from device_agent.agent.bundles import BYTECODE, BundleFolders
 from device_agent.agent.ground import Ground
 from device_agent.agent.messages import run_report
-from device_agent.agent.store.held import BundleRow, TaskRow
+from device_agent.agent.store.held import TaskRow
 from device_agent.agent.store.log import Work
 from device_agent.agent.store.outbox import Report, ReportKind
 from device_agent.errors import ShoalError
 from device_agent.failpoint import failpoint
 from device_agent.tasks.bytecode import decode_bytecode
-from device_agent.vm.errors import VmError
-from device_agent.vm.interface import OK, OUTPUT_LIMIT, RunResult, VmLimits, VmPool, VmSpec
+from device_agent.tasks.manifest import Manifest
+from device_agent.vm.errors import VmDeadlinePassed, VmError, VmRetired
+from device_agent.vm.interface import (
+    DEADLINE_PASSED,
+    OK,
+    OUTPUT_LIMIT,
+    RunOrder,
+    RunResult,
+    VmPool,
+    VmSpec,
+)
+from device_agent.vm.task_spec import order_of, spec_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +53,12 @@ class Active:
 
     row: TaskRow
     folder: Path
+    manifest: Manifest
     spec: VmSpec
+
+
+class _NoRoom(Exception):
+    """The outbox filled up while the event waited for its turn."""
 
 
 class Runner:
@@ -59,7 +77,6 @@ class Runner:
         self._on_reports = on_reports
         self._in_flight: dict[tuple[str, int], Active] = {}
         self._active: dict[str, Active] = {}
-        self._retired: list[str] = []
         self._pause_until_ms: dict[str, int] = {}
         self._changed = asyncio.Event()
 
@@ -76,14 +93,12 @@ class Runner:
         async with asyncio.TaskGroup() as group:
             while self._start(group) or self._in_flight:
                 await self._wait(None)
-        await self._retire_idle()
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Runs work as it comes, until `stop`; returns when the last run has ended."""
         async with asyncio.TaskGroup() as group:
             while not stop.is_set():
                 self._start(group)
-                await self._retire_idle()
                 await self._wait(self._next_pause_s())
 
     async def _wait(self, timeout_s: float | None) -> None:
@@ -101,27 +116,27 @@ class Runner:
 
     def _start(self, group: asyncio.TaskGroup) -> int:
         started = 0
+        rows = self._store.held.tasks()
+        stopped = self._stopped(rows)
+        self._retire_replaced(group, rows, stopped)
         if not self._store.outbox.has_room():
             return 0
-        rows = self._store.held.tasks()
-        self._retire_replaced(rows)
-        for task in self._runnable():
-            if not self._may_join(task, rows):
-                continue
+        for task in self._runnable(stopped):
             active = self._active_of(task, rows.get(task))
             if active is None:
                 continue
-            for work in self._next(active, alone=rows[task].deaths > 0):
+            alone = rows[task].deaths > 0
+            for work in self._next(active, 1 if alone else self._settings.events_handed_max):
                 self._in_flight[(work.task, work.sequence)] = active
-                group.create_task(self._run(active, work))
+                group.create_task(self._run(active, work, self._order(active, work, alone=alone)))
                 started += 1
         return started
 
-    def _runnable(self) -> list[str]:
-        agent = self._store.held.agent()
-        if agent.kill_all or len(self._in_flight) >= self._settings.runs_parallel_max:
-            return []
-        stopped = self._store.held.killed() | self._store.held.opted_out()
+    def _stopped(self, rows: Mapping[str, TaskRow]) -> Set[str]:
+        held = self._store.held
+        return rows.keys() if held.agent().kill_all else held.killed() | held.opted_out()
+
+    def _runnable(self, stopped: Set[str]) -> list[str]:
         now_ms = self._clock.monotonic_ms()
         return [
             task
@@ -129,23 +144,21 @@ class Runner:
             if task not in stopped and self._pause_until_ms.get(task, 0) <= now_ms
         ]
 
-    def _next(self, active: Active, *, alone: bool) -> list[Work]:
+    def _next(self, active: Active, at_most: int) -> list[Work]:
         task = active.row.task
-        busy = Counter(name for name, _ in self._in_flight)[task]
-        room = min(
-            active.spec.concurrency - busy, self._settings.runs_parallel_max - len(self._in_flight)
-        )
-        room = min(room, 1) if alone else room
-        if room <= 0:
+        handed = Counter(name for name, _ in self._in_flight)[task]
+        if handed >= at_most:
             return []
-        waiting = self._store.log.waiting(task, busy + room)
-        return [work for work in waiting if (task, work.sequence) not in self._in_flight][:room]
+        waiting = self._store.log.waiting(task, at_most)
+        new = [work for work in waiting if (task, work.sequence) not in self._in_flight]
+        return new[: at_most - handed]
 
-    def _may_join(self, task: str, rows: Mapping[str, TaskRow]) -> bool:
-        """Whether the task may run beside what runs: a suspect runs alone, one event at a time."""
-        suspects = {name for name, row in rows.items() if row.deaths and not row.quarantined}
-        running = {name for name, _ in self._in_flight}
-        return not running if task in suspects else not running & suspects
+    def _order(self, active: Active, work: Work, *, alone: bool) -> RunOrder:
+        age_ns = self._clock.monotonic_ns() - work.event.monotonic_ns
+        age_ms = (
+            max(age_ns, 0) // 1_000_000
+        )  # from before a restart of the device: counted from now
+        return order_of(active.manifest, age_ms=age_ms, alone=alone)
 
     def _active_of(self, task: str, row: TaskRow | None) -> Active | None:
         if row is None or row.quarantined or row.python_tag != self._python_tag:
@@ -166,7 +179,9 @@ class Runner:
         except (OSError, ShoalError) as error:
             self._break(row, error)
             return None
-        return Active(row=row, folder=folder, spec=_spec(bundle, folder, modules))
+        key = f"{bundle.task}/{bundle.digest}/{bundle.manifest.entry}"
+        spec = spec_of(bundle.manifest, key=key, modules=modules, folder=folder)
+        return Active(row=row, folder=folder, manifest=bundle.manifest, spec=spec)
 
     def _break(self, row: TaskRow, error: Exception) -> None:
         """The bundle on disk is damaged: say so in the profile and ask for a whole new document; work waits."""
@@ -176,19 +191,28 @@ class Runner:
             self._store.held.put_epoch(self._store.held.agent().epoch, "")
         failpoint("agent.run.broken")
 
-    async def _run(self, active: Active, work: Work) -> None:
+    async def _run(self, active: Active, work: Work, order: RunOrder) -> None:
+        state = RunState(self._store.state(work.task), self._clock.wall_ms)
         try:
-            with self._store.transaction(durable=False):
-                self._store.log.mark_running(work)
-            failpoint("agent.run.marked")
-            result = await self._pool.run(active.spec, work.event.to_bytes())
+            result = await self._pool.run(
+                active.spec,
+                work.event.to_bytes(),
+                order=order,
+                on_start=lambda: self._mark(work),
+                answer=state.answer,
+            )
             failpoint("agent.run.returned")
-            self._consume(active, work, checked(result))
+            self._consume(active, work, checked(result), state.changes)
             failpoint("agent.run.consumed")
             self._on_reports()
         except asyncio.CancelledError:
             self._unmark(work)  # the agent stops: that is no death inside the task
             raise
+        except (VmRetired, _NoRoom):
+            pass  # it did not begin: its version is no more, or its effects would find no place
+        except VmDeadlinePassed as error:
+            self._consume(active, work, _dropped(str(error)), Changes())
+            self._on_reports()
         except VmError as error:
             self._observer.broken(work.task, error.code, str(error))
             self._unmark(work)
@@ -198,16 +222,25 @@ class Runner:
             del self._in_flight[(work.task, work.sequence)]
             self._changed.set()
 
+    def _mark(self, work: Work) -> None:
+        if not self._store.outbox.has_room():
+            raise _NoRoom
+        with self._store.transaction(durable=False):
+            self._store.log.mark_running(work)
+        failpoint("agent.run.marked")
+
     def _unmark(self, work: Work) -> None:
         with self._store.transaction(durable=False):
             self._store.log.unmark_running(work)
 
-    def _consume(self, active: Active, work: Work, result: RunResult) -> None:
+    def _consume(self, active: Active, work: Work, result: RunResult, changes: Changes) -> None:
         row, now_ms = active.row, self._clock.wall_ms()
         with self._store.transaction():
             if not self._store.log.consume(work.task, work.sequence):
                 return  # removed while it ran: its end is reported already
             self._store.append_all(_reports(row, work, result, now_ms))
+            if result.outcome == OK:
+                self._store.state(work.task).apply(changes)
             current = self._store.held.tasks()[work.task]
             ran_current = current.digest == row.digest and result.outcome == OK
             previous = "" if ran_current else current.previous_digest
@@ -217,21 +250,16 @@ class Runner:
                 self._store.held.keep_bundles(current)
         self._observer.ran(work.task, row.version, result)
 
-    def _retire_replaced(self, rows: Mapping[str, TaskRow]) -> None:
-        """No new run takes a version that was replaced, removed or quarantined."""
+    def _retire_replaced(
+        self, group: asyncio.TaskGroup, rows: Mapping[str, TaskRow], stopped: Set[str]
+    ) -> None:
+        """No new run takes a version that was replaced, removed, quarantined or stopped."""
         for task, active in list(self._active.items()):
             row = rows.get(task)
-            if row is None or row.quarantined or row.digest != active.row.digest:
+            replaced = row is None or row.quarantined or row.digest != active.row.digest
+            if replaced or task in stopped:
                 del self._active[task]
-                self._retired.append(active.spec.key)
-
-    async def _retire_idle(self) -> None:
-        self._retire_replaced(self._store.held.tasks())
-        running = {active.spec.key for active in self._in_flight.values()}
-        idle = [key for key in self._retired if key not in running]
-        self._retired = [key for key in self._retired if key in running]
-        for key in idle:
-            await self._pool.retire(key)
+                group.create_task(self._pool.retire(active.spec.key))
 
 
 def checked(result: RunResult) -> RunResult:
@@ -241,6 +269,10 @@ def checked(result: RunResult) -> RunResult:
         return result
     message = f"an emit of {longest} bytes; one emit may have {PAYLOAD_BYTES_MAX}"
     return replace(result, outcome=OUTPUT_LIMIT, emits=(), message=message)
+
+
+def _dropped(why: str) -> RunResult:
+    return RunResult(outcome=DEADLINE_PASSED, emits=(), logs=(), wall_us=0, message=why)
 
 
 def _reports(row: TaskRow, work: Work, result: RunResult, now_ms: int) -> list[Report]:
@@ -261,24 +293,3 @@ def _reports(row: TaskRow, work: Work, result: RunResult, now_ms: int) -> list[R
         work.task, row.version, uid, result.outcome, result.wall_us, result.message, now_ms
     )
     return [*emits, end]
-
-
-def _spec(bundle: BundleRow, folder: Path, modules: dict[str, bytes]) -> VmSpec:
-    manifest = bundle.manifest
-    return VmSpec(
-        key=f"{bundle.task}/{bundle.digest}/{manifest.entry}",
-        modules=modules,
-        entry=manifest.entry,
-        resources={
-            resource.path: str((folder / resource.path).resolve())
-            for resource in manifest.resources
-        },
-        emit_topics=manifest.emit,
-        limits=VmLimits(
-            wall_ms=manifest.limits.wall_ms,
-            memory_mib=manifest.limits.memory_mib,
-            output_bytes=manifest.limits.output_bytes,
-            log_lines=manifest.limits.log_lines,
-        ),
-        concurrency=manifest.limits.concurrency,
-    )

@@ -29,10 +29,12 @@ class AgentSettings:
         tunnel_poll_ms: With nothing to say, the tunnel is opened this often to hear of answers.
         install_tries_max: Tries of one instruction at growing pauses after the peer's faults.
         given_up_retry_ms: Pause between the tries after those.
+        events_handed_max: Events of one task that wait for their turn in a VM; the rest waits on disk.
         runs_parallel_max: Events in VMs at the same moment, all tasks together.
         deaths_max: Deaths of the agent inside a task, without a finished run between, that quarantine it.
         partials_bytes_max: Partial downloads kept over a restart.
         bundle_bytes_max: One bundle.
+        recording_bytes_max: One recording of events; at the limit it stands still.
         renew_check_ms: How often the certificate's age is looked at.
         drain_ms_max: How long SIGTERM waits for running tasks.
     """
@@ -58,10 +60,12 @@ class AgentSettings:
     tunnel_poll_ms: int = 5 * 60_000
     install_tries_max: int = 5
     given_up_retry_ms: int = 6 * 3_600_000
+    events_handed_max: int = 16
     runs_parallel_max: int = 4
     deaths_max: int = 3
     partials_bytes_max: int = 256 * 1024 * 1024
     bundle_bytes_max: int = 512 * 1024 * 1024
+    recording_bytes_max: int = 64 * 1024 * 1024
     renew_check_ms: int = 3_600_000
     drain_ms_max: int = 5_000
 

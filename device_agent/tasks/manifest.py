@@ -6,12 +6,14 @@ Rules of this module:
 - Unknown keys are refused: a misspelt limit must not become the default limit.
 - Every number has bounds; they stand in BOUNDS, and nowhere else.
 - manifest.json is canonical (sorted keys, no spaces, every default written out), so that one manifest has one digest.
+  What came after the first form is written only where it is no default: older manifests keep their digests, and older
+  agents read every task that they can run.
 """
 
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from device_agent.tasks.errors import ManifestInvalid, Problem
@@ -33,6 +35,10 @@ BOUNDS: Mapping[str, tuple[int, int]] = {
     "concurrency": (1, 16),
 }
 SCOPES = ("shared", "exclusive")
+PRIORITIES = ("interactive", "background")
+CONFIG_MAX = 100
+CONFIG_CHARS_MAX = 1_000
+DEADLINE_MS_MAX = 24 * 3_600_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +87,19 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """When a device runs the task's events, among those of other tasks.
+
+    Attributes:
+        priority: "interactive" goes before "background".
+        deadline_ms: An event that has not begun to run this long after it happened is dropped; 0 is never.
+    """
+
+    priority: str = "interactive"
+    deadline_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
     """A data file of the bundle; scope is "shared" (by digest, for anyone) or "exclusive" (by ticket)."""
 
@@ -96,9 +115,12 @@ class Manifest:
         name: Task name.
         entry: "module:function", called with one shoal_task.Event.
         summary: One line for people.
+        fresh: Every run begins with the module's globals as the bundle has them; else a warm VM keeps them.
         requires: What a device must offer.
         triggers: Which events run the task; at least one.
         limits: What one run may use.
+        schedule: When events are run.
+        config: What the task's own code reads by shoal_task.config.
         emit: Topics that the task may emit to.
         replies: Topic to the id of the event as which the cloud's answer comes back.
         resources: Data files.
@@ -107,9 +129,12 @@ class Manifest:
     name: str
     entry: str
     summary: str = ""
+    fresh: bool = False
     requires: Requires = field(default_factory=Requires)
     triggers: tuple[Trigger, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    schedule: Schedule = field(default_factory=Schedule)
+    config: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     emit: frozenset[str] = frozenset()
     replies: Mapping[str, int] = field(default_factory=dict)
     resources: tuple[Resource, ...] = ()
@@ -165,9 +190,14 @@ def canonical_json(value: object) -> bytes:
 
 def manifest_document(manifest: Manifest) -> dict[str, Any]:
     """The manifest in the shape of task.toml, with every default written out."""
-    requires, limits = manifest.requires, manifest.limits
+    requires, limits, schedule = manifest.requires, manifest.limits, manifest.schedule
     return {
-        "task": {"name": manifest.name, "entry": manifest.entry, "summary": manifest.summary},
+        "task": {
+            "name": manifest.name,
+            "entry": manifest.entry,
+            "summary": manifest.summary,
+            **({"fresh": True} if manifest.fresh else {}),
+        },
         "requires": {
             "agent": requires.agent,
             "guest_api": requires.guest_api,
@@ -177,6 +207,8 @@ def manifest_document(manifest: Manifest) -> dict[str, Any]:
         },
         "triggers": [{"event": trigger.event} for trigger in manifest.triggers],
         "limits": {name: getattr(limits, name) for name in BOUNDS},
+        **({"schedule": asdict(schedule)} if schedule != Schedule() else {}),
+        **({"config": dict(manifest.config)} if manifest.config else {}),
         "permissions": {"emit": sorted(manifest.emit)},
         "replies": [
             {"topic": topic, "event": event} for topic, event in sorted(manifest.replies.items())
@@ -191,11 +223,13 @@ def _read[M: Manifest](cls: type[M], document: dict[str, Any], source: str) -> M
     reader = Reader(document, source)
     task = reader.table("task", required=True)
     limits = reader.table("limits")
+    schedule = reader.table("schedule")
     emit = reader.table("permissions").names("emit", at_most=TOPICS_MAX)
     manifest = cls(
         name=task.task_name("name"),
         entry=task.entry("entry"),
         summary=task.line("summary", at_most=SUMMARY_CHARS_MAX),
+        fresh=task.flag("fresh"),
         requires=_requires(reader),
         triggers=_triggers(reader),
         limits=Limits(
@@ -204,6 +238,11 @@ def _read[M: Manifest](cls: type[M], document: dict[str, Any], source: str) -> M
                 for name, (low, high) in BOUNDS.items()
             }
         ),
+        schedule=Schedule(
+            priority=schedule.choice("priority", PRIORITIES, default="interactive"),
+            deadline_ms=schedule.number("deadline_ms", 0, DEADLINE_MS_MAX, default=0),
+        ),
+        config=reader.table("config").settings(CONFIG_MAX, CONFIG_CHARS_MAX),
         emit=frozenset(emit),
         replies=_replies(reader, emit),
         resources=_resources(reader),

@@ -8,6 +8,7 @@ Rules of this module:
 
 import difflib
 import keyword
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,6 +24,7 @@ COMPARISONS = re.compile(
 )
 CPU_FEATURE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,31}")
 CPU_FEATURES_MAX = 32
+NUMBER_MAX = 2**63 - 1
 _HEADER = re.compile(r"\s*(\[\[?)\s*([A-Za-z0-9_-]+)\s*\]\]?\s*(#.*)?$")
 _KEY = re.compile(r"\s*([A-Za-z0-9_-]+)\s*=")
 
@@ -113,6 +115,31 @@ class Table:
             self._note(key, f"is {_shown(value)}; give a whole number from {low} to {high}")
             return low
         return value
+
+    def flag(self, key: str) -> bool:
+        """True or false, optional."""
+        value = self._take(key, False)
+        if not isinstance(value, bool):
+            self._note(key, f"is {_shown(value)}; write true or false")
+            return False
+        return value
+
+    def settings(self, at_most: int, chars_max: int) -> dict[str, str | int | float | bool]:
+        """Every key that is there: names of the author's own, to a number, text, or true or false."""
+        kept: dict[str, str | int | float | bool] = {}
+        if len(self.values) > at_most:
+            self._reader.note(self.name, f"has {len(self.values)} entries; at most {at_most}")
+        for key in sorted(self.values):
+            value = self._take(key, None)
+            whole = isinstance(value, int) and abs(value) <= NUMBER_MAX
+            good = whole or (isinstance(value, float) and math.isfinite(value))
+            if not key.isidentifier():
+                self._note(key, "is no name; use letters, digits and _")
+            elif not good and not (isinstance(value, str) and len(value) <= chars_max):
+                self._note(key, f"must be a number, true, false, or text of at most {chars_max}")
+            else:
+                kept[key] = value
+        return kept
 
     def line(self, key: str, *, at_most: int) -> str:
         """A line of text, optional."""

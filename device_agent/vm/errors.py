@@ -4,7 +4,10 @@
       VmError
         LimitInvalid      caller: a limit outside its range
         VmQueueFull       caller: more events than the device can take now
+          VmTaskQueueFull   caller: more events of one task than it may have waiting
+        VmDeadlinePassed  caller: the event did not begin in the time that it has
         VmClosed          caller: the pool or the VM has ended
+          VmRetired         caller: the task version was retired while the event waited
         VmCreateFailed    ours or the system's: an interpreter could not be made
         VmNotInstalled    ours: the process did not call install() at its start
 
@@ -35,11 +38,30 @@ class VmQueueFull(VmError):
     status = "RESOURCE_EXHAUSTED"
 
 
+class VmTaskQueueFull(VmQueueFull):
+    """The bounded queue of one task is full."""
+
+    code = "VM_TASK_QUEUE_FULL"
+
+
+class VmDeadlinePassed(VmError):
+    """The event waited longer than it may and was not run."""
+
+    code = "VM_DEADLINE_PASSED"
+    status = "DEADLINE_EXCEEDED"
+
+
 class VmClosed(VmError):
     """The pool or the VM has ended and takes no events."""
 
     code = "VM_CLOSED"
     status = "UNAVAILABLE"
+
+
+class VmRetired(VmClosed):
+    """The task version was retired while the event waited."""
+
+    code = "VM_RETIRED"
 
 
 class VmCreateFailed(VmError):

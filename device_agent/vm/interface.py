@@ -2,17 +2,20 @@
 
 Rules of this module:
 
-- Only values and one Protocol; nothing here knows how a VM is made, so that another back end can stand behind it.
+- Only values and Protocols; nothing here knows how a VM is made. Two back ends stand behind `Vm`: an interpreter in
+  this process (`machine`) and a process of its own (`process_vm`); one conformance suite holds both to the same.
 - A run that ends with another outcome than "ok" has no emits: its effects are all or nothing.
-- A warm VM keeps a task version's module globals from one run to the next. That is a promise to authors, and one VM
-  serves one `VmSpec.key` only.
+- A warm VM keeps a task version's module globals from one run to the next, unless the spec says `fresh`. That is a
+  promise to authors, and one VM serves one `VmSpec.key` only.
 """
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from device_agent.vm.errors import LimitInvalid
+from device_agent.vm.scheduler import Priority
 
 OK = "ok"
 TASK_ERROR = "TASK_ERROR"
@@ -22,6 +25,8 @@ MEMORY_LIMIT = "MEMORY_LIMIT"
 OUTPUT_LIMIT = "OUTPUT_LIMIT"
 LOG_LIMIT = "LOG_LIMIT"
 RUN_CANCELLED = "RUN_CANCELLED"
+TASK_CRASHED = "TASK_CRASHED"
+DEADLINE_PASSED = "DEADLINE_PASSED"
 
 WALL_MS_MAX = 600_000
 MEMORY_MIB_MIN = 8
@@ -66,6 +71,7 @@ class VmSpec:
         emit_topics: Topics that the task may emit.
         limits: What one run may use.
         concurrency: How many events of this key may run at the same moment, each in a VM of its own.
+        fresh: Every event gets a VM of its own, which ends with it.
     """
 
     key: str
@@ -75,6 +81,7 @@ class VmSpec:
     emit_topics: frozenset[str]
     limits: VmLimits
     concurrency: int = 1
+    fresh: bool = False
 
     def __post_init__(self) -> None:
         _within("concurrency", self.concurrency, 1, CONCURRENCY_MAX)
@@ -98,6 +105,7 @@ class RunResult:
         logs: Log lines in order, kept whatever the outcome.
         wall_us: From the moment the VM took the event until the run ended.
         message: Why, in one short text; empty when ok.
+        memory_bytes: Most that the VM has held so far.
     """
 
     outcome: str
@@ -105,17 +113,132 @@ class RunResult:
     logs: tuple[str, ...]
     wall_us: int
     message: str
+    memory_bytes: int = 0
+
+
+type Answer = Callable[[str, bytes], bytes]
+"""Answers what a run asks its host: what, and its data. A ValueError is told to the task, and ends nothing."""
+
+
+def answer_nothing(what: str, data: bytes) -> bytes:
+    """The host of a run that has no host.
+
+    Raises:
+        ValueError: always.
+    """
+    del data
+    raise ValueError(f"there is nobody here to answer '{what}'")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOrder:
+    """When an event is to run, among all that wait.
+
+    Attributes:
+        priority: Interactive goes before background.
+        within_ms: Not begun after this long, it is turned away; None waits as long as it takes.
+        alone: Nothing else runs beside it.
+    """
+
+    priority: Priority = Priority.INTERACTIVE
+    within_ms: int | None = None
+    alone: bool = False
+
+
+AT_ONCE = RunOrder()
+
+
+class Vm(Protocol):
+    """One VM of one task version, whatever it is made of."""
+
+    @property
+    def spec(self) -> VmSpec:
+        """What it was made from."""
+        ...
+
+    @property
+    def spent(self) -> bool:
+        """It takes no more runs; make another."""
+        ...
+
+    @property
+    def used_bytes(self) -> int:
+        """Memory of this VM now."""
+        ...
+
+    @property
+    def ready(self) -> asyncio.Future[RunResult]:
+        """Done with the outcome of loading the task."""
+        ...
+
+    @property
+    def ended(self) -> asyncio.Future[None]:
+        """Done when nothing is left of it."""
+        ...
+
+    async def call(self, event: bytes, answer: Answer = answer_nothing) -> RunResult:
+        """Runs one event; cancelling the call kills the run.
+
+        Raises:
+            VmClosed: the VM takes no more runs.
+        """
+        ...
+
+    def sample(self) -> tuple[str, ...]:
+        """The stack of what runs, outermost first, or nothing; may wait for the guest, so call it in a thread."""
+        ...
+
+    def cancel_all(self) -> None:
+        """Kills what loads, runs or waits here; the VM takes no more runs."""
+        ...
+
+    def close(self) -> None:
+        """Ends the VM after the runs that it has taken."""
+        ...
+
+
+class VmHost[V: Vm](Protocol):
+    """Makes VMs of one kind for one event loop."""
+
+    def create(self, spec: VmSpec, *, load_ms: int, on_ended: Callable[[V], None]) -> V:
+        """Starts to make a VM; await its `ready`.
+
+        Raises:
+            VmCreateFailed: none can be made on this device.
+        """
+        ...
+
+    def close(self) -> None:
+        """Stops listening; VMs that are left end on their own."""
+        ...
 
 
 class VmPool(Protocol):
     """Runs events of many task versions, each in a VM of its own."""
 
-    async def run(self, spec: VmSpec, event: bytes) -> RunResult:
+    async def run(
+        self,
+        spec: VmSpec,
+        event: bytes,
+        *,
+        order: RunOrder = AT_ONCE,
+        on_start: Callable[[], None] | None = None,
+        answer: Answer = answer_nothing,
+    ) -> RunResult:
         """Runs one event, given in its binary form.
+
+        Args:
+            spec: The task version.
+            event: One event.
+            order: When it is to run, among all that wait.
+            on_start: Called once, when it is the event's turn and before the task sees it.
+            answer: Answers what the run asks; called in the event loop, so it must be quick.
 
         Raises:
             VmQueueFull: too many events wait already; try again later.
-            VmClosed: the pool is closed, or the key was retired while the event waited.
+            VmDeadlinePassed: it did not begin in time.
+            VmRetired: the key was retired while the event waited.
+            VmClosed: the pool is closed.
             VmCreateFailed: no VM could be made on this device.
         """
         ...

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from device_agent.vm import _host
 from device_agent.vm.errors import VmClosed, VmCreateFailed, VmNotInstalled
-from device_agent.vm.interface import Emit, RunResult, VmSpec
+from device_agent.vm.interface import Answer, Emit, RunResult, VmSpec, answer_nothing
 
 
 class Hub:
@@ -73,12 +73,16 @@ class Hub:
                 del self._vms[number]
                 vm.end()
                 continue
+            if happened == "asked":
+                vm.asked(run, outcome, emits[0][1])
+                continue
             result = RunResult(
                 outcome=outcome,
                 emits=tuple([Emit(topic=topic, payload=payload) for topic, payload in emits]),
                 logs=logs,
                 wall_us=wall_us,
                 message=message,
+                memory_bytes=vm.peak_bytes,
             )
             vm.settle(run, result, spent)
 
@@ -94,6 +98,7 @@ class Vm:
     """
 
     __slots__ = (
+        "_answers",
         "_handle",
         "_loop",
         "_on_ended",
@@ -121,13 +126,19 @@ class Vm:
         self._on_ended = on_ended
         self._runs = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[RunResult]] = {0: self.ready}
+        self._answers: dict[int, Answer] = {}
 
     @property
     def used_bytes(self) -> int:
         """Python memory of this VM now."""
         return self._handle.used_bytes
 
-    async def call(self, event: bytes) -> RunResult:
+    @property
+    def peak_bytes(self) -> int:
+        """Most that it has held so far."""
+        return self._handle.peak_bytes
+
+    async def call(self, event: bytes, answer: Answer = answer_nothing) -> RunResult:
         """Runs one event; cancelling the call kills the run.
 
         Raises:
@@ -138,12 +149,20 @@ class Vm:
             raise VmClosed(f"the VM of {self.spec.key} takes no more runs")
         future: asyncio.Future[RunResult] = self._loop.create_future()
         self._waiting[run] = future
+        if answer is not answer_nothing:
+            self._answers[run] = answer
         try:
             return await future
         except asyncio.CancelledError:
             self.spent = True
             self._handle.cancel(run)
             raise
+        finally:
+            self._answers.pop(run, None)
+
+    def sample(self) -> tuple[str, ...]:
+        """The stack of what runs; see interface.Vm."""
+        return self._handle.sample()
 
     def cancel_all(self) -> None:
         """Kills what loads, runs or waits here; the VM takes no more runs."""
@@ -155,6 +174,13 @@ class Vm:
         """Ends the VM after the runs that it has taken."""
         self.spent = True
         self._handle.close()
+
+    def asked(self, run: int, what: str, data: bytes) -> None:
+        """The hub tells what the run asks; it waits until it is answered."""
+        try:
+            self._handle.answer(run, True, self._answers.get(run, answer_nothing)(what, data))
+        except ValueError as error:
+            self._handle.answer(run, False, str(error).encode())
 
     def settle(self, run: int, result: RunResult, spent: bool) -> None:
         """The hub tells what a run came to."""

@@ -1,199 +1,197 @@
-"""Keeps VMs warm per task version and gives each event one.
+"""The shell around the scheduler: it makes, calls and ends VMs as the machine says, and tells it what came of them.
 
 Rules of this module:
 
-- One VM serves one key; a key has at most `spec.concurrency` of them, the pool at most `vms_max`. When all are taken,
-  the idle VM of the least recently used key makes room.
-- Events wait in one bounded queue, in order of arrival; one that cannot start does not hold up those behind it.
+- What runs next, in which VM and who makes room is decided in `scheduler`; here only futures, timers and VMs are held.
 - A VM whose run was killed is not used again. One that does not end is left behind and takes nobody's place.
-- A key that is retired finishes what runs and turns away what waits; used again, it starts afresh.
+- Behind it stands one kind of VM: interpreters of this process (`InterpreterPool`) or processes (`ProcessPool`).
 """
 
 import asyncio
-from collections import OrderedDict, deque
-from collections.abc import Iterable
+import itertools
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from device_agent.clock import Clock, SystemClock
 from device_agent.vm import _host
-from device_agent.vm.errors import VmClosed, VmQueueFull
-from device_agent.vm.interface import OK, RunResult, VmSpec
-from device_agent.vm.machine import Hub, Vm, raise_if_not_made
+from device_agent.vm.errors import (
+    VmClosed,
+    VmDeadlinePassed,
+    VmError,
+    VmQueueFull,
+    VmRetired,
+    VmTaskQueueFull,
+)
+from device_agent.vm.interface import (
+    AT_ONCE,
+    OK,
+    Answer,
+    RunOrder,
+    RunResult,
+    Vm,
+    VmHost,
+    VmSpec,
+    answer_nothing,
+)
+from device_agent.vm.machine import Hub, raise_if_not_made
+from device_agent.vm.process_vm import ProcessHub
+from device_agent.vm.scheduler import (
+    Bounds,
+    Closed,
+    Happening,
+    LetGo,
+    Ran,
+    Refusal,
+    Retired,
+    Scheduler,
+    Start,
+    Submitted,
+    TimePassed,
+    TurnAway,
+    Withdrawn,
+)
 from device_agent.vm.settings import VmSettings
+
+MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolStats:
-    """Numbers for metrics and tests: the first three of this pool, the others of the process."""
+    """Numbers for metrics and tests: the first four of this pool, the others of the process."""
 
     vms: int
     idle: int
     waiting: int
+    memory_bytes: int
     created_total: int
     killed_total: int
     quarantined: int
     quarantined_total: int
 
 
-class _Group:
-    """The places of one key; it outlives its entry in the pool while a retired VM still runs."""
+class Pool[V: Vm]:
+    """A VmPool of VMs that `make_host` makes."""
 
-    __slots__ = ("idle", "key", "places", "retired")
-
-    def __init__(self, key: str) -> None:
-        self.key = key
-        self.idle: list[_Place] = []
-        self.places = 0
-        self.retired = False
-
-
-class _Place:
-    """The right to have one VM, and the VM once it is made."""
-
-    __slots__ = ("group", "vm")
-
-    def __init__(self, group: _Group) -> None:
-        self.group = group
-        self.vm: Vm | None = None
-
-
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    spec: VmSpec
-    place: asyncio.Future[_Place]
-
-
-class InterpreterPool:
-    """A VmPool of interpreters in this process; `process.install()` must have been called."""
-
-    def __init__(self, settings: VmSettings | None = None) -> None:
+    def __init__(
+        self,
+        make_host: Callable[[], VmHost[V]],
+        settings: VmSettings | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._make_host = make_host
         self._settings = settings or VmSettings()
-        self._hub: Hub | None = None
-        self._groups: OrderedDict[str, _Group] = OrderedDict()  # least recently used first
-        self._queue: deque[_Waiting] = deque()
-        self._places = 0
-        self._alive: dict[Vm, str] = {}
-        self._closed = False
+        self._clock = clock or SystemClock()
+        self._scheduler = Scheduler(_bounds(self._settings))
+        self._host: VmHost[V] | None = None
+        self._tickets = itertools.count(1)
+        self._turns: dict[int, asyncio.Future[Start]] = {}
+        self._vms: dict[int, V] = {}
+        self._alive: dict[V, str] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_ms = 0
 
-    async def run(self, spec: VmSpec, event: bytes) -> RunResult:
+    async def run(
+        self,
+        spec: VmSpec,
+        event: bytes,
+        *,
+        order: RunOrder = AT_ONCE,
+        on_start: Callable[[], None] | None = None,
+        answer: Answer = answer_nothing,
+    ) -> RunResult:
         """Runs one event in a VM of `spec.key`; see VmPool.run."""
-        if self._closed:
-            raise VmClosed("the pool is closed")
-        place = None if self._queue else self._find_place(spec)
-        if place is None:
-            place = await self._wait_for_place(spec)
+        ticket = next(self._tickets)
+        start = await self._turn(self._submitted(ticket, spec, order))
+        began_ns = self._clock.monotonic_ns()
         try:
-            if place.vm is None:
-                result = await self._load(place, spec)
-                if result.outcome != OK:
-                    return result
-            assert place.vm is not None
-            return await place.vm.call(event)
+            if on_start is not None:
+                on_start()
+            result = await self._load(start, spec) if start.new else None
+            if result is None or result.outcome == OK:
+                result = await self._vms[start.vm].call(event, answer)
+            return result
         finally:
-            self._release(place)
+            self._step(self._ran(ticket, start, self._clock.monotonic_ns() - began_ns))
 
     async def retire(self, key: str) -> None:
         """Lets the key's running events finish, then ends its VMs; see VmPool.retire."""
-        for waiting in [one for one in self._queue if one.spec.key == key]:
-            self._queue.remove(waiting)
-            _turn_away(waiting, f"{key} was retired")
-        group = self._groups.pop(key, None)
-        if group is None:
-            return
-        group.retired = True
-        self._let_idle_go(group)
+        self._step(Retired(key=key))
         ending = [vm for vm, its_key in self._alive.items() if its_key == key]
         longest_ms = max((vm.spec.limits.wall_ms for vm in ending), default=0)
         await _wait_ended(ending, self._settings.load_ms + longest_ms + self._settings.ended_ms)
 
     async def close(self) -> None:
         """Ends every VM; see VmPool.close."""
-        self._closed = True
-        while self._queue:
-            _turn_away(self._queue.popleft(), "the pool is closed")
-        for group in list(self._groups.values()):
-            group.retired = True
-            self._let_idle_go(group)
-        self._groups.clear()
+        self._step(Closed())
         if not await _wait_ended(self._alive, self._settings.close_ms):
             for vm in self._alive:
                 vm.cancel_all()
             await _wait_ended(self._alive, self._settings.ended_ms)
-        if self._hub is not None:
-            self._hub.close()
-            self._hub = None
+        if self._host is not None:
+            self._host.close()
+            self._host = None
+
+    def vms(self) -> list[V]:
+        """The VMs that are alive, for tools that look into them."""
+        return list(self._alive)
 
     def stats(self) -> PoolStats:
         """Numbers of this moment."""
         counters = _host.counters()
         return PoolStats(
-            vms=self._places,
-            idle=sum(len(group.idle) for group in self._groups.values()),
-            waiting=len(self._queue),
+            vms=self._scheduler.vms,
+            idle=self._scheduler.idle,
+            waiting=self._scheduler.waiting,
+            memory_bytes=self._scheduler.memory_bytes,
             created_total=counters["created"],
             killed_total=counters["killed"],
             quarantined=counters["quarantined_now"],
             quarantined_total=counters["quarantined"],
         )
 
-    def _find_place(self, spec: VmSpec) -> _Place | None:
-        group = self._groups.get(spec.key)
-        if group is not None and group.idle:
-            return group.idle.pop()
-        if group is not None and group.places >= spec.concurrency:
-            return None
-        if not self._make_room():
-            return None
-        if group is None:
-            group = self._groups[spec.key] = _Group(spec.key)
-        group.places += 1
-        self._places += 1
-        return _Place(group)
+    def _now_ms(self) -> int:
+        return self._clock.monotonic_ns() // 1_000_000
 
-    def _make_room(self) -> bool:
-        if self._places < self._settings.vms_max:
-            return True
-        for group in self._groups.values():
-            if group.idle:
-                self._let_go(group.idle.pop(0))
-                return True
-        return False
+    def _submitted(self, ticket: int, spec: VmSpec, order: RunOrder) -> Submitted:
+        within_ms = order.within_ms
+        return Submitted(
+            ticket=ticket,
+            key=spec.key,
+            concurrency=spec.concurrency,
+            memory_bytes=spec.limits.memory_mib * MIB,
+            priority=order.priority,
+            deadline_ms=None if within_ms is None else self._now_ms() + within_ms,
+            alone=order.alone,
+            fresh=spec.fresh,
+        )
 
-    async def _wait_for_place(self, spec: VmSpec) -> _Place:
-        if len(self._queue) >= self._settings.queue_events_max:
-            raise VmQueueFull(f"{len(self._queue)} events wait for a VM already; try again later")
-        waiting = _Waiting(spec, asyncio.get_running_loop().create_future())
-        self._queue.append(waiting)
-        self._serve_queue()
+    def _ran(self, ticket: int, start: Start, ran_ns: int) -> Ran:
+        vm, ran_us = self._vms.get(start.vm), ran_ns // 1_000
+        if vm is None:  # it was never made
+            return Ran(ticket=ticket, ran_us=ran_us, used_bytes=0, spent=True)
+        return Ran(ticket=ticket, ran_us=ran_us, used_bytes=vm.used_bytes, spent=vm.spent)
+
+    async def _turn(self, submitted: Submitted) -> Start:
+        ticket = submitted.ticket
+        turn: asyncio.Future[Start] = asyncio.get_running_loop().create_future()
+        self._turns[ticket] = turn
+        self._step(submitted)
         try:
-            return await waiting.place
+            return await turn
         except asyncio.CancelledError:
-            if waiting.place.done() and not waiting.place.cancelled():
-                self._release(waiting.place.result())
-            elif waiting in self._queue:
-                self._queue.remove(waiting)
-            raise
-
-    def _serve_queue(self) -> None:
-        blocked: deque[_Waiting] = deque()
-        blocked_keys: set[str] = set()
-        while self._queue:
-            waiting = self._queue.popleft()
-            if waiting.place.done():
-                continue  # cancelled meanwhile
-            key = waiting.spec.key
-            place = None if key in blocked_keys else self._find_place(waiting.spec)
-            if place is None:
-                blocked.append(waiting)
-                blocked_keys.add(key)
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self._step(self._ran(ticket, turn.result(), 0))
             else:
-                waiting.place.set_result(place)
-        self._queue = blocked
+                self._step(Withdrawn(ticket=ticket))
+            raise
+        finally:
+            self._turns.pop(ticket, None)
 
-    async def _load(self, place: _Place, spec: VmSpec) -> RunResult:
-        if self._hub is None:
-            self._hub = Hub()
-        vm = self._hub.create(spec, load_ms=self._settings.load_ms, on_ended=self._forget)
-        place.vm = vm
+    async def _load(self, start: Start, spec: VmSpec) -> RunResult:
+        if self._host is None:
+            self._host = self._make_host()
+        vm = self._host.create(spec, load_ms=self._settings.load_ms, on_ended=self._forget)
+        self._vms[start.vm] = vm
         self._alive[vm] = spec.key
         try:
             result = await vm.ready
@@ -203,36 +201,85 @@ class InterpreterPool:
         raise_if_not_made(spec.key, result)
         return result
 
-    def _release(self, place: _Place) -> None:
-        group = place.group
-        if place.vm is None or place.vm.spent or group.retired:
-            self._let_go(place)
-        else:
-            group.idle.append(place)
-            self._groups.move_to_end(group.key)
-        if self._queue:
-            self._serve_queue()
+    def _step(self, happening: Happening) -> None:
+        for effect in self._scheduler.step(self._now_ms(), happening):
+            match effect:
+                case Start():
+                    self._turns[effect.ticket].set_result(effect)
+                case TurnAway():
+                    self._turn_away(effect)
+                case LetGo():
+                    self._let_go(effect.vm)
+        self._set_timer()
 
-    def _let_go(self, place: _Place) -> None:
-        if place.vm is not None:
-            place.vm.close()
-        place.group.places -= 1
-        self._places -= 1
-        if place.group.places == 0 and self._groups.get(place.group.key) is place.group:
-            del self._groups[place.group.key]
+    def _turn_away(self, effect: TurnAway) -> None:
+        turn = self._turns.get(effect.ticket)
+        if turn is not None and not turn.done():
+            turn.set_exception(self._error(effect.why))
 
-    def _let_idle_go(self, group: _Group) -> None:
-        while group.idle:
-            self._let_go(group.idle.pop())
-        self._serve_queue()
+    def _error(self, why: Refusal) -> VmError:
+        settings = self._settings
+        match why:
+            case Refusal.QUEUE_FULL:
+                wait = f"{settings.queue_events_max} events wait for a VM already"
+                return VmQueueFull(f"{wait}; try again later")
+            case Refusal.TASK_QUEUE_FULL:
+                wait = f"{settings.task_queue_events_max} events of this task wait already"
+                return VmTaskQueueFull(f"{wait}; try again later")
+            case Refusal.DEADLINE_PASSED:
+                return VmDeadlinePassed("the event did not begin in its time; it is not run")
+            case Refusal.RETIRED:
+                return VmRetired("the task's version was retired; run the event in the new one")
+            case Refusal.CLOSED:
+                return VmClosed("the pool is closed")
 
-    def _forget(self, vm: Vm) -> None:
+    def _let_go(self, number: int) -> None:
+        vm = self._vms.pop(number, None)
+        if vm is not None:
+            vm.close()
+
+    def _set_timer(self) -> None:
+        """One timer for the earliest deadline; it is moved only when that comes nearer or passes."""
+        deadline_ms = self._scheduler.next_deadline_ms()
+        if self._timer is not None and deadline_ms != self._timer_ms:
+            self._timer.cancel()
+            self._timer = None
+        if deadline_ms is not None and self._timer is None:
+            self._timer_ms = deadline_ms
+            delay_s = max(deadline_ms - self._now_ms(), 1) / 1000
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._time_passed)
+
+    def _time_passed(self) -> None:
+        self._timer = None
+        self._step(TimePassed())
+
+    def _forget(self, vm: V) -> None:
         self._alive.pop(vm, None)
 
 
-def _turn_away(waiting: _Waiting, why: str) -> None:
-    if not waiting.place.done():
-        waiting.place.set_exception(VmClosed(why))
+class InterpreterPool(Pool[Vm]):
+    """A VmPool of interpreters in this process; `process.install()` must have been called."""
+
+    def __init__(self, settings: VmSettings | None = None, clock: Clock | None = None) -> None:
+        super().__init__(Hub, settings, clock)
+
+
+class ProcessPool(Pool[Vm]):
+    """A VmPool of processes: where interpreters misbehave, as the reference in tests, and as the peer in benchmarks."""
+
+    def __init__(self, settings: VmSettings | None = None, clock: Clock | None = None) -> None:
+        super().__init__(ProcessHub, settings, clock)
+
+
+def _bounds(settings: VmSettings) -> Bounds:
+    return Bounds(
+        vms_max=settings.vms_max,
+        memory_bytes_max=settings.vms_memory_mib_max * MIB,
+        runs_parallel_max=settings.runs_parallel_max,
+        queue_events_max=settings.queue_events_max,
+        task_queue_events_max=settings.task_queue_events_max,
+        background_wait_ms_max=settings.background_wait_ms_max,
+    )
 
 
 async def _wait_ended(vms: Iterable[Vm], timeout_ms: int) -> bool:

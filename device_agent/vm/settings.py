@@ -9,14 +9,22 @@ class VmSettings:
 
     Attributes:
         vms_max: VMs alive at the same moment, idle ones included; quarantined ones are not counted.
+        vms_memory_mib_max: Their memory: an idle VM counts with what it holds, a running one with its limit.
+        runs_parallel_max: Events that run at the same moment, all tasks together.
         queue_events_max: Events that may wait for a VM, over all tasks.
+        task_queue_events_max: Events of one task that may wait.
+        background_wait_ms_max: A background event that has waited this long is no longer put behind interactive ones.
         load_ms: Wall time for a task's modules to load into a new VM.
         close_ms: How long close() lets running events finish before it kills them.
         ended_ms: How long retire() and close() wait for VMs to end before they leave them behind.
     """
 
     vms_max: int = 8
+    vms_memory_mib_max: int = 512
+    runs_parallel_max: int = 4
     queue_events_max: int = 1_024
+    task_queue_events_max: int = 256
+    background_wait_ms_max: int = 5_000
     load_ms: int = 5_000
     close_ms: int = 2_000
     ended_ms: int = 3_000
@@ -25,3 +33,7 @@ class VmSettings:
 KILL_GRACE_MS = 100  # after a kill, until the run is answered for and its VM is quarantined
 DRAIN_MS = 2_000  # how long a process that ends waits for its VMs
 EXIT_DRAIN_FAILED = 70  # exit status when the interpreter was ending with VMs that would not
+PROCESS_MEMORY_LOOK_MS = (
+    20  # how often a VM that is a process is asked what it holds, while it runs
+)
+PROCESS_HEADROOM_MIB = 32  # above its limit, until the system itself refuses it memory

@@ -33,7 +33,7 @@ from device_agent.tasks.director import (
     Scope,
     TaskInstruction,
 )
-from device_agent.tasks.manifest import Limits, Manifest, Resource, Trigger
+from device_agent.tasks.manifest import Limits, Manifest, Resource, Schedule, Trigger
 from device_agent.tasks.names import Namespace, target_path
 from device_agent.tasks.trust_errors import FileDamaged
 from device_agent.tasks.verify import TargetInfo, check_files_against_targets, verify_director
@@ -141,6 +141,7 @@ class FakeCloud:
         replies: dict[str, int] | None = None,
         resources: dict[str, bytes] | None = None,
         concurrency: int = 1,
+        schedule: Schedule | None = None,
     ) -> Published:
         """Compiles and stores one version."""
         manifest = Manifest(
@@ -148,6 +149,7 @@ class FakeCloud:
             entry="main:on_event",
             triggers=tuple(Trigger(event=event) for event in triggers),
             limits=Limits(concurrency=concurrency),
+            schedule=schedule or Schedule(),
             emit=frozenset(emit),
             replies=replies or {},
             resources=tuple(Resource(path=path) for path in resources or {}),

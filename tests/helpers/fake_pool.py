@@ -6,24 +6,50 @@ from collections.abc import Callable
 from shoal_task.event import Event
 
 from device_agent.failpoint import failpoint
-from device_agent.vm.interface import Emit, RunResult, VmSpec
+from device_agent.vm.errors import VmDeadlinePassed
+from device_agent.vm.interface import (
+    AT_ONCE,
+    Answer,
+    Emit,
+    RunOrder,
+    RunResult,
+    VmSpec,
+    answer_nothing,
+)
 
 
 class FakePool:
-    """Executes `code.bin` for real, with `emit` and `log` as globals of the module.
+    """Executes `code.bin` for real, with `emit` and `ask` as globals of the module.
 
     Attributes:
         runs: (key, event uid) in the order in which runs began.
+        orders: (key, order) of each run.
         retired: Keys that were retired.
     """
 
     def __init__(self) -> None:
         self.runs: list[tuple[str, bytes]] = []
+        self.orders: list[tuple[str, RunOrder]] = []
         self.retired: list[str] = []
+        self._ask: Answer = answer_nothing
         self._entries: dict[str, tuple[Callable[[Event], object], list[Emit]]] = {}
 
-    async def run(self, spec: VmSpec, event: bytes) -> RunResult:
+    async def run(
+        self,
+        spec: VmSpec,
+        event: bytes,
+        *,
+        order: RunOrder = AT_ONCE,
+        on_start: Callable[[], None] | None = None,
+        answer: Answer = answer_nothing,
+    ) -> RunResult:
         """Runs one event; an exception is the outcome TASK_ERROR."""
+        self.orders.append((spec.key, order))
+        if order.within_ms is not None and order.within_ms <= 0:
+            raise VmDeadlinePassed("the event did not begin in its time")
+        if on_start is not None:
+            on_start()
+        self._ask = answer
         parsed = Event.from_bytes(event)
         self.runs.append((spec.key, parsed.uid))
         entry, emits = self._entry(spec)
@@ -51,6 +77,7 @@ class FakePool:
             namespace = {
                 "emit": lambda topic, payload: emits.append(Emit(topic=topic, payload=payload)),
                 "failpoint": failpoint,
+                "ask": lambda what, data: self._ask(what, data),
                 "resources": dict(spec.resources),
             }
             exec(marshal.loads(spec.modules[module]), namespace)

@@ -84,6 +84,13 @@ MIGRATIONS: Sequence[str] = (
     );
     CREATE TABLE received (reply_id BLOB PRIMARY KEY) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE task_values (task TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (task, key));
+    CREATE TABLE task_rows (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, task TEXT NOT NULL, name TEXT NOT NULL, row TEXT NOT NULL
+    );
+    CREATE INDEX task_rows_by_table ON task_rows (task, name, number);
+    """,
 )
 
 

@@ -200,8 +200,8 @@ class Held:
         )
 
     def delete_task(self, task: str) -> None:
-        """Forgets a task, its bundles and its triggers; its folders go with the next clean-up."""
-        for table in ("tasks", "bundles", "triggers"):
+        """Forgets a task, its bundles, triggers and state; its folders go with the next clean-up."""
+        for table in ("tasks", "bundles", "triggers", "task_values", "task_rows"):
             self._connection.execute(f"DELETE FROM {table} WHERE task=?", [task])
 
     def bundle(self, task: str, digest: str, python_tag: str) -> BundleRow | None:

@@ -13,6 +13,7 @@ from device_agent.agent.store.database import Database
 from device_agent.agent.store.held import Held
 from device_agent.agent.store.log import EventLog
 from device_agent.agent.store.outbox import Outbox, Outcome, Report, ack_of
+from device_agent.agent.store.task_state import TaskState
 from device_agent.tasks.director import Action, TaskInstruction
 
 BOOT_BYTES = 16
@@ -39,6 +40,10 @@ class Store:
         self.held = Held(connection)
         self.log = EventLog(connection, settings)
         self.outbox = Outbox(connection, settings)
+
+    def state(self, task: str) -> TaskState:
+        """What a task keeps."""
+        return TaskState(self._database.connection, task)
 
     def close(self) -> None:
         """Closes the file."""

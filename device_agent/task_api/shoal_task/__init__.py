@@ -1,6 +1,7 @@
 """The guest API: what a task imports inside its VM, and an author in an editor and unit tests.
 
     from shoal_task import Event, emit, log, model, tensor
+    from shoal_task import clock, config, image, kv, signal, table, upload    # each loads when it is asked for
 
 Outside a VM everything works the same; `shoal_task.testing.run` calls a task's entry and returns what it emitted.
 """
@@ -9,6 +10,6 @@ from shoal_task import model, tensor
 from shoal_task.border import emit, log
 from shoal_task.event import Event, EventInvalid
 
-GUEST_API = 1
+GUEST_API = 2
 
 __all__ = ["GUEST_API", "Event", "EventInvalid", "emit", "log", "model", "tensor"]

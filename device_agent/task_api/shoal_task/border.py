@@ -35,6 +35,25 @@ def log(text: str) -> None:
     _side.log(text)
 
 
+def ask(what: str, data: "Buffer") -> bytes:
+    """Asks the host; for the modules of this package.
+
+    Raises:
+        ValueError: the host refuses, and says why.
+        RuntimeError: called while the module loads, when there is no event yet.
+    """
+    return _side.ask(what, data)
+
+
+def config_values() -> dict[str, str | int | float | bool]:
+    """What [config] of task.toml says; for shoal_task.config."""
+    try:
+        import _shoal_config
+    except ImportError:
+        return dict(getattr(_side, "config", dict)())
+    return _shoal_config.VALUES
+
+
 def resource_path(path: str) -> str:
     """Where the bundle's resource `path` lies on this device; for loaders of this package.
 

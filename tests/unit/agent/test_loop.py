@@ -14,7 +14,7 @@ from device_agent.agent.settings import AgentSettings
 from device_agent.clock import SystemClock
 from device_agent.events.feeder import FeederClient
 from device_agent.events.server import FeederServer
-from device_agent.vm.interface import RunResult, VmSpec
+from device_agent.vm.interface import AT_ONCE, Answer, RunOrder, RunResult, VmSpec, answer_nothing
 from tests.helpers.devices import event
 from tests.helpers.fake_cloud import FakeCloud, FakeDevice, facts
 from tests.helpers.fake_pool import FakePool
@@ -130,10 +130,18 @@ async def test_stopping_lets_a_run_finish_and_says_the_rest(
     started, release = asyncio.Event(), asyncio.Event()
 
     class Slow(FakePool):
-        async def run(self, spec: VmSpec, event: bytes) -> RunResult:
+        async def run(
+            self,
+            spec: VmSpec,
+            event: bytes,
+            *,
+            order: RunOrder = AT_ONCE,
+            on_start: Callable[[], None] | None = None,
+            answer: Answer = answer_nothing,
+        ) -> RunResult:
             started.set()
             await release.wait()
-            return await super().run(spec, event)
+            return await super().run(spec, event, order=order, on_start=on_start, answer=answer)
 
     cloud.release("echo", 1)
     agent = Agent(cloud, tmp_path, Slow())

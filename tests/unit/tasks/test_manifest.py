@@ -13,6 +13,7 @@ from device_agent.tasks.manifest import (
     Manifest,
     Requires,
     Resource,
+    Schedule,
     Trigger,
     parse_manifest,
 )
@@ -22,6 +23,7 @@ WHOLE = """
 name = "digits"
 entry = "main:on_event"
 summary = "Reads handwritten digits"
+fresh = true
 [requires]
 agent = ">=0.1, <2"
 guest_api = 1
@@ -34,6 +36,9 @@ event = 1001
 wall_ms = 500
 [permissions]
 emit = ["answer", "escalate"]
+[schedule]
+priority = "background"
+deadline_ms = 2000
 [[replies]]
 topic = "escalate"
 event = 1002
@@ -55,11 +60,13 @@ def test_every_field_is_read() -> None:
         name="digits",
         entry="main:on_event",
         summary="Reads handwritten digits",
+        fresh=True,
         requires=Requires(
             agent=">=0.1,<2", guest_api=1, op_set=1, python="cpython-313", cpu_features=("avx2",)
         ),
         triggers=(Trigger(event=1001),),
         limits=Limits(wall_ms=500),
+        schedule=Schedule(priority="background", deadline_ms=2000),
         emit=frozenset({"answer", "escalate"}),
         replies={"escalate": 1002},
         resources=(Resource(path="models/digits.shoalmodel", scope="exclusive"),),
@@ -71,6 +78,8 @@ def test_defaults_are_those_of_the_classes() -> None:
     manifest = parse_manifest(LEAST)
     assert manifest.limits == Limits()
     assert manifest.requires == Requires()
+    assert manifest.schedule == Schedule()
+    assert not manifest.fresh
     assert manifest.resources == ()
 
 
@@ -80,6 +89,17 @@ def test_json_round_trips_and_is_canonical(text: str) -> None:
     data = manifest.to_json()
     assert Manifest.from_json(data) == manifest
     assert Manifest.from_json(data).to_json() == data
+
+
+def test_what_came_later_is_not_written_where_it_is_the_default() -> None:
+    """Older manifests keep their digests, and older agents, which refuse unknown keys, read them."""
+    text = parse_manifest(LEAST).to_json()
+    assert b"schedule" not in text
+    assert b"fresh" not in text
+
+
+def test_fresh_is_true_or_false() -> None:
+    assert "task.fresh" in problems_of(LEAST.replace("[[trig", 'fresh = "yes"\n[[trig'))
 
 
 def test_json_of_another_format_is_refused() -> None:
@@ -135,6 +155,9 @@ def test_missing_parts_are_named() -> None:
     [
         ("[limits]\nwall_ms = true\n", "limits.wall_ms"),
         ('[limits]\nwall_ms = "1"\n', "limits.wall_ms"),
+        ('[schedule]\npriority = "urgent"\n', "schedule.priority"),
+        ("[schedule]\ndeadline_ms = -1\n", "schedule.deadline_ms"),
+        ("[schedule]\nweight = 2\n", "schedule.weight"),
         ("[limits]\nwall_ms = 1.5\n", "limits.wall_ms"),
         ('[requires]\nagent = "newest"\n', "requires.agent"),
         ('[requires]\npython = "3.13"\n', "requires.python"),
