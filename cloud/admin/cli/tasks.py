@@ -48,12 +48,16 @@ def try_bundle(
     folder: Path,
     *,
     events: Annotated[
-        Path | None, Parameter(help="folder with one payload a file; default FOLDER/events")
+        Path | None,
+        Parameter(help="folder of payloads and recordings, or one recording; FOLDER/events"),
+    ] = None,
+    flame: Annotated[
+        Path | None, Parameter(help="SVG file to write: where the time went, as a flame graph")
     ] = None,
     where: Where = HERE,
 ) -> int:
-    """Run a task on sample events, in the VM that devices use, limits on."""
-    return try_task(folder, events or folder / "events", where.output)
+    """Run a task on recorded events in the VM that devices use, limits on: what came of it, and what it cost."""
+    return try_task(folder, events or folder / "events", where.output, flame)
 
 
 @app.command

@@ -7,8 +7,8 @@ import pytest
 
 from cloud.admin.cli.main import run
 from cloud.admin.cli.template import write_template
-from cloud.simulation.dry_run import read_samples
 from cloud.simulation.errors import SamplesInvalid
+from cloud.simulation.recordings import read_samples
 from cloud.simulation.settings import DryRunSettings
 from device_agent.vm.process import install
 
@@ -90,3 +90,60 @@ def test_too_few_and_too_many_samples_are_refused(tmp_path: Path) -> None:
         (tmp_path / f"1-{number}.bin").write_bytes(b"")
     with pytest.raises(SamplesInvalid, match="has 3"):
         read_samples(tmp_path, DryRunSettings(dry_run_events_max=2))
+
+
+@pytest.mark.slow
+def test_figures_and_the_flame_graph_say_where_time_went(
+    task: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (task / "main.py").write_text(
+        "from shoal_task import emit\n"
+        "def busy(steps):\n"
+        "    return sum(step * step for step in range(steps))\n"
+        "def on_event(event):\n"
+        "    busy(2_000_000)\n"
+        "    emit('counted', b'12345')\n"
+    )
+    manifest = task / "task.toml"
+    manifest.write_text(manifest.read_text().replace("wall_ms = 500 ", "wall_ms = 30000"))
+    flame = task / "flame.svg"
+    code = run(["task", "test", str(task), "--flame", str(flame), "-o", "json"])
+    summary = json.loads(capsys.readouterr().out)["data"]["summary"]
+    assert code == 0
+    assert summary["outcomes"] == {"ok": 2}
+    assert 0 < summary["wall_ms_p50"] <= summary["wall_ms_max"] <= summary["wall_ms_limit"]
+    assert 1 < summary["memory_mib_max"] < summary["memory_mib_limit"]
+    assert summary["outputs"] == [{"topic": "counted", "messages": 2, "payload_bytes": 10}]
+    assert summary["samples"] > 5
+    shares = {one["function"]: one["total_share"] for one in summary["functions"]}
+    assert shares["main.py busy"] > 0.8
+    assert "main.py busy: " in flame.read_text()
+    assert "main.py busy.&lt;locals&gt;.&lt;genexpr&gt;" in flame.read_text()
+
+
+def test_a_flame_graph_without_a_folder_is_refused_before_anything_runs(
+    task: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["task", "test", str(task), "--flame", str(task / "none" / "a.svg")]) == 2
+    assert "there is no folder" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_what_a_run_keeps_the_next_one_finds(
+    task: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (task / "main.py").write_text(
+        "from shoal_task import clock, config, kv, log, table\n"
+        "def on_event(event):\n"
+        "    table.append('t', {'n': len(table.rows('t'))})\n"
+        "    kv.put('n', str(int(kv.get('n') or b'0') + 1).encode())\n"
+        "    log(f\"{kv.get('n')} {table.rows('t')} {clock.wall_ms()} {config.get('word', '')}\")\n"
+    )
+    with (task / "task.toml").open("a") as manifest:
+        manifest.write('[config]\nword = "set"\n')
+    code, runs = outcome(task, capsys)
+    assert code == 0, runs
+    assert [one["logs"] for one in runs] == [
+        ["b'1' [{'n': 0}] 0 set"],
+        ["b'2' [{'n': 0}, {'n': 1}] 0 set"],
+    ]
