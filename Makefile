@@ -45,8 +45,12 @@ console: build/console.stamp
 test-console: build/demo.stamp
 	deploy/setup/console.sh $(VENV) $(CONSOLE) test
 
+# What devices speak; a change that they could not read stops here, before it is written down.
+SCHEMA := tests/golden/wire/schema.txtpb
 protos: build/dev.stamp
+	$(BIN)/buf breaking --against $(SCHEMA)
 	$(PYTHON) -m grpc_tools.protoc -I protos --python_out=protos --pyi_out=protos --grpc_python_out=protos protos/shoal/*/v1/*.proto
+	$(BIN)/buf build --exclude-source-info -o $(SCHEMA)
 
 requirements: $(UV)
 	deploy/setup/requirements.sh $(UV)
@@ -64,6 +68,7 @@ check: setup
 	deploy/setup/protos-current.sh $(PYTHON)
 	deploy/setup/console.sh $(VENV) $(CONSOLE) check
 	$(BIN)/lint-imports
+	$(PYTHON) -m pytest tests/architecture tests/docs
 
 # FAST=1 leaves out what needs a server, a browser or more than a moment: unit, property and parity tests only.
 FAST ?=
@@ -93,7 +98,9 @@ ONLY ?=
 bench: setup
 	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(PYTHON) -m tests.bench.run --only "$(ONLY)"
 
-# The main job on this machine, embedded default: no server, no configuration. KEEP=1 leaves it running.
+# The main job on this machine, embedded default: no server, no configuration. KEEP=1 leaves it running; DEMO names the
+# folder that it makes anew.
 KEEP ?=
+DEMO ?= demo
 demo: build/native.stamp console
-	$(PYTHON) -m docs.examples.digits.demo $(if $(KEEP),--keep) demo
+	$(PYTHON) -m docs.examples.digits.demo $(if $(KEEP),--keep) $(DEMO)
