@@ -11,6 +11,7 @@ export PYTHONDONTWRITEBYTECODE :=
 export UV_SYSTEM_CERTS ?= true
 
 .PHONY: setup native console protos requirements check test test-console test-crash test-soak demo bench clean
+.PHONY: setup native console wheels protos requirements check test test-crash demo bench clean
 
 $(UV):
 	deploy/setup/uv.sh build/uv
@@ -44,6 +45,12 @@ console: build/console.stamp
 # The console's own tests; types and lint are in `make check`.
 test-console: build/demo.stamp
 	deploy/setup/console.sh $(VENV) $(CONSOLE) test
+# Both wheels: `shoal` has everything, `shoal-agent` what a device needs.
+WHEELS := build/wheels
+wheels: build/native.stamp console
+	rm -rf $(WHEELS)
+	$(UV) build --quiet --wheel --no-build-isolation --python $(PYTHON) -o $(WHEELS) .
+	$(UV) build --quiet --wheel --no-build-isolation --python $(PYTHON) -o $(WHEELS) deploy/agent
 
 # What devices speak; a change that they could not read stops here, before it is written down.
 SCHEMA := tests/golden/wire/schema.txtpb

@@ -43,13 +43,14 @@ class Addresses:
 
 
 class LocalCloud:
-    """A control plane in a process of its own."""
+    """A control plane in a process of its own; `program` is the `shoal` of this installation when it is empty."""
 
     def __init__(
         self,
         home: Path,
         *,
         namespace: str,
+        program: str = "",
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         settings: LocalFleetSettings | None = None,
@@ -58,7 +59,7 @@ class LocalCloud:
         self._file = home / "addresses.json"
         self.process = LocalProcess(
             [
-                command_of("shoal"),
+                program or command_of("shoal"),
                 "cloud",
                 "serve",
                 "--home",
@@ -101,21 +102,23 @@ class LocalCloud:
 
 
 class LocalAgent:
-    """A device agent in a process of its own."""
+    """A device agent in a process of its own; `program` is this installation's `shoal-agent` when it is empty."""
 
     def __init__(
         self,
         home: Path,
         *,
+        program: str = "",
         environment: Mapping[str, str] | None = None,
         settings: LocalFleetSettings | None = None,
     ) -> None:
         self.home = home
         self.socket = home / "agent.sock"
+        self._program = program or command_of("shoal-agent")
         self._environment = environment
         self._settings = settings
         self.process = LocalProcess(
-            [command_of("shoal-agent"), "run", "--home", str(home)],
+            [self._program, "run", "--home", str(home)],
             log=home / "agent.log",
             ready=self._answers,
             environment=environment,
@@ -139,7 +142,7 @@ class LocalAgent:
         """
         enrolled = self.home / "identity"
         process = LocalProcess(
-            [command_of("shoal-agent"), "enrol", "--home", str(self.home), "--code", code],
+            [self._program, "enrol", "--home", str(self.home), "--code", code],
             log=self.home / "agent.log",
             ready=lambda _: enrolled.exists(),
             environment=self._environment,

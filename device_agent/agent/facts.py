@@ -1,7 +1,7 @@
 """What this device says of itself, gathered once at the start."""
 
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 from shoal_task import GUEST_API
 
@@ -10,13 +10,23 @@ from device_agent.agent.messages import Facts
 from device_agent.engine import _core
 from device_agent.tasks.bytecode import python_tag
 
-DISTRIBUTION = "shoal"
+# The agent comes in a wheel of its own, or with everything else.
+AGENT_DISTRIBUTION = "shoal-agent"
+WHOLE_DISTRIBUTION = "shoal"
+
+
+def agent_version() -> str:
+    """Version of the distribution that this agent was installed from."""
+    try:
+        return version(AGENT_DISTRIBUTION)
+    except PackageNotFoundError:
+        return version(WHOLE_DISTRIBUTION)
 
 
 def gather_facts(config: AgentConfig) -> Facts:
     """The facts of this machine and this configuration."""
     return Facts(
-        agent_version=version(DISTRIBUTION),
+        agent_version=agent_version(),
         guest_api=GUEST_API,
         op_set=_core.OP_SET,
         python_tag=python_tag(),
