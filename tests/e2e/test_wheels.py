@@ -85,7 +85,14 @@ def install(
         (wheel,) = wheels.glob(f"{name}-*.whl")
         environment = tmp_path_factory.mktemp(name)
         call(UV, "venv", "--quiet", "--clear", "--python", sys.executable, environment)
-        pip = [UV, "pip", "install", "--quiet", "--python", environment / "bin/python"]
+        pip: list[str | Path] = [
+            UV,
+            "pip",
+            "install",
+            "--quiet",
+            "--python",
+            environment / "bin/python",
+        ]
         pinned = ROOT / "deploy/requirements" / requirements
         call(*pip, "--require-hashes", "-r", pinned)
         call(*pip, "--no-deps", wheel)
@@ -167,7 +174,7 @@ async def test_an_agent_of_its_wheel_works_with_a_cloud_of_the_whole_wheel(
 
         async def counted() -> bool:
             runs = (await fleet.get("/overview"))["runs"]
-            return sum(row["runs"] for row in runs if row["outcome"] == "ok") == EVENTS
+            return bool(sum(row["runs"] for row in runs if row["outcome"] == "ok") == EVENTS)
 
         await fleet.until("the agent installed the task", installed)
         with FeederClient(fleet.agents[0].socket) as feeder:
