@@ -24,6 +24,8 @@ from cloud.admin.grpc.service import make_admin_server
 from cloud.admin.rest.app import make_app
 from cloud.admin.rest.console import ConsoleFiles
 from cloud.admin.rest.health import Readiness
+from cloud.bus.metrics import BusCollector
+from cloud.gateway.metrics import GatewayCollector
 from cloud.gateway.service import add_device_service
 from cloud.gateway.settings import ServerSettings as GrpcSettings
 from cloud.keys.routes import device_app, device_routes
@@ -34,6 +36,7 @@ from cloud.server.faces import GrpcFace, HttpFace, tls_context
 from cloud.server.home import Addresses, CloudHome
 from cloud.server.parts import CloudParts, open_parts
 from cloud.server.settings import ServerSettings
+from cloud.telemetry.metrics import TelemetryCollector
 from cloud.telemetry.tunnel import add_telemetry_service
 from device_agent.clock import Clock, SystemClock
 from device_agent.errors import ShoalError
@@ -140,7 +143,15 @@ def _bind_faces(parts: CloudParts, readiness: Readiness) -> tuple[Faces, Callabl
     hosts = ("localhost", "127.0.0.1", settings.public_host)
     key_pem, chain_pem = online.server_tls(hosts)
     app = make_app(
-        parts.admin, clock=parts.clock, readiness=readiness, console=ConsoleFiles(CONSOLE)
+        parts.admin,
+        clock=parts.clock,
+        readiness=readiness,
+        console=ConsoleFiles(CONSOLE),
+        collectors=[
+            GatewayCollector(parts.gateway.gateway, parts.gateway.follower),
+            TelemetryCollector(parts.telemetry.tunnels),
+            BusCollector(parts.bus),
+        ],
     )
     drain_ms, home = settings.drain_ms, parts.home
     faces = Faces(

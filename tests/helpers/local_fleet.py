@@ -8,7 +8,7 @@ async with local_fleet(tmp_path, devices=2) as fleet:
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,11 @@ Answer = dict[str, Any]
 class Fleet:
     """A cloud, its agents, and what an operator does with them."""
 
-    def __init__(self, root: Path, devices: int) -> None:
+    def __init__(self, root: Path, devices: int, cloud_arguments: Sequence[str] = ()) -> None:
         self.root = root
-        self.cloud = LocalCloud(root / "cloud", namespace=NAMESPACE, environment=FAST_SYNCS)
+        self.cloud = LocalCloud(
+            root / "cloud", namespace=NAMESPACE, arguments=cloud_arguments, environment=FAST_SYNCS
+        )
         self.agents = [LocalAgent(root / f"device-{number}") for number in range(devices)]
         for agent in self.agents:
             agent.home.mkdir(parents=True)

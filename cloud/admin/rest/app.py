@@ -7,10 +7,12 @@ Rules of this module:
   the socket is on loopback unless an operator says otherwise.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from prometheus_client.registry import Collector
 
 from cloud.admin.operations.admin import Admin
 from cloud.admin.rest.console import ConsoleFiles
@@ -34,8 +36,15 @@ FAILURE_SCHEMA: dict[str, Any] = {
 }
 
 
-def make_app(admin: Admin, *, clock: Clock, readiness: Readiness, console: ConsoleFiles) -> FastAPI:
-    """Builds the application."""
+def make_app(
+    admin: Admin,
+    *,
+    clock: Clock,
+    readiness: Readiness,
+    console: ConsoleFiles,
+    collectors: Sequence[Collector] = (),
+) -> FastAPI:
+    """Builds the application; `collectors` tell what this cloud's parts count, beside what the process counts."""
     app = FastAPI(
         title="Shoal",
         version="1",
@@ -48,7 +57,7 @@ def make_app(admin: Admin, *, clock: Clock, readiness: Readiness, console: Conso
     app.state.admin = admin
     app.state.streams = EventStreams(admin.settings, clock)
     install_problem_handlers(app)
-    app.include_router(health_router(readiness))
+    app.include_router(health_router(readiness, collectors))
     app.include_router(access.global_router)
     for part in (access, tasks, releases, devices, events):
         app.include_router(part.router)

@@ -7,12 +7,13 @@ Rules of this module:
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import structlog
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.registry import Collector
 
 from cloud.observability.metrics import READY
 
@@ -49,9 +50,13 @@ class Readiness:
         return True
 
 
-def health_router(readiness: Readiness) -> APIRouter:
+def health_router(readiness: Readiness, collectors: Sequence[Collector]) -> APIRouter:
     """Routes that need no token."""
     router = APIRouter(tags=["health"])
+    # Of this cloud alone: a process may hold several.
+    parts = CollectorRegistry()
+    for collector in collectors:
+        parts.register(collector)
 
     @router.get("/healthz")
     async def healthz() -> dict[str, str]:
@@ -68,6 +73,9 @@ def health_router(readiness: Readiness) -> APIRouter:
     @router.get("/metrics")
     async def metrics() -> Response:
         """Prometheus text."""
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        await readiness.failing()  # whoever scrapes learns it too, also where nobody asks /readyz
+        return Response(
+            generate_latest(REGISTRY) + generate_latest(parts), media_type=CONTENT_TYPE_LATEST
+        )
 
     return router
