@@ -10,8 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # Trust what the system trusts, also behind a company's own registry.
 export UV_SYSTEM_CERTS ?= true
 
-.PHONY: setup native console protos requirements check test test-console test-crash test-soak demo bench clean
-.PHONY: setup native console wheels protos requirements check test test-crash demo bench clean
+.PHONY: setup native console wheels protos requirements check test test-console test-crash test-soak demo bench clean
 
 $(UV):
 	deploy/setup/uv.sh build/uv

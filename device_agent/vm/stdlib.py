@@ -71,7 +71,8 @@ def preload() -> None:
 
 def table() -> list[TableRow]:
     """All that a guest may import."""
-    rows = [_python_row(name) for name in (*PYTHON_MODULES, *GUEST_API)] + _encodings()
+    rows = [_python_row(name) for name in (*PYTHON_MODULES, *GUEST_API) if not is_alias(name)]
+    rows += _encodings()
     rows += [
         _c_row(name)
         for name in (*C_MODULES, *BUILTIN_MODULES, ENGINE_CORE)
@@ -112,6 +113,12 @@ def _find(name: str) -> importlib.machinery.ModuleSpec | None:
     parent, _, _ = name.rpartition(".")
     path = importlib.import_module(parent).__path__ if parent else None
     return importlib.machinery.PathFinder.find_spec(name, path) or importlib.util.find_spec(name)
+
+
+def is_alias(name: str) -> bool:
+    """Whether a package makes this module when it is imported: later 3.13 have no file for collections.abc."""
+    spec = _find(name)
+    return spec is not None and spec.name != name
 
 
 def _python_row(name: str) -> TableRow:

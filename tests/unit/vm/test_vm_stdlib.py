@@ -32,6 +32,21 @@ async def test_every_module_of_the_allow_list_imports_in_a_guest(pool: Interpret
     assert (result.message, result.logs) == ("", ())
 
 
+def test_a_module_that_its_package_makes_needs_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As collections.abc: a file in 3.13.0, and in later ones json under another name, so to speak."""
+    package = tmp_path / "shoal_alias"
+    package.mkdir()
+    (package / "own.py").touch()
+    making = "import json, sys\nsys.modules['shoal_alias.other'] = json\n"
+    (package / "__init__.py").write_text(making)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert stdlib.is_alias("shoal_alias.other")
+    assert not stdlib.is_alias("shoal_alias.own")
+    assert not stdlib.is_alias("json.decoder")
+
+
 async def test_the_usual_modules_compute(pool: InterpreterPool) -> None:
     source = """
         import dataclasses, datetime, decimal, hashlib, json, math, random, re, statistics, sys, collections
