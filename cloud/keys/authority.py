@@ -12,6 +12,7 @@ Rules of this module:
 import datetime as dt
 import hashlib
 import ipaddress
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,7 @@ from cloud.keys.errors import CertificateInvalid
 from cloud.keys.settings import SETTINGS, KeySettings
 from device_agent.tasks.names import Namespace, check_device_id, device_id_of
 
+_HOST = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?")
 _FOREVER = (dt.datetime(1970, 1, 1, tzinfo=dt.UTC), dt.datetime(2100, 1, 1, tzinfo=dt.UTC))
 
 
@@ -249,6 +251,10 @@ def _general_name(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
+        if not _HOST.fullmatch(host):
+            raise CertificateInvalid(
+                f"{host[:100]!r} is no host name or address; write it as DNS does, in ASCII"
+            ) from None
         return x509.DNSName(host)
 
 

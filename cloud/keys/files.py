@@ -55,7 +55,7 @@ class KeyFolder:
 
 
 def write_new(path: Path, data: bytes, mode: int = PRIVATE_MODE) -> None:
-    """Writes a file that must not exist, durably.
+    """Writes a file that must not exist, durably; what could not be written whole is taken away again.
 
     Raises:
         KeysExist: it does.
@@ -64,10 +64,16 @@ def write_new(path: Path, data: bytes, mode: int = PRIVATE_MODE) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     except FileExistsError as error:
         raise KeysExist(f"{path} exists; keys are never overwritten") from error
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException as error:
+        path.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a full disk does not say whose file it was
+        raise
 
 
 def sync_folder(path: Path) -> None:
