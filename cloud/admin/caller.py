@@ -28,6 +28,7 @@ class Scope(enum.StrEnum):
     KILL_WRITE = "kill:write"
     TOKEN_WRITE = "token:write"
     AUDIT_READ = "audit:read"
+    TRUST_WRITE = "trust:write"
     ALL = "*"
 
 

@@ -34,6 +34,8 @@ HTTP_STATUS: Final = {
     "UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
 }
+# Where HTTP is finer than gRPC.
+HTTP_STATUS_OF_CODE: Final = {"ENROLMENT_BUSY": 429}
 ERROR_PAGE: Final = "docs/reference/errors"
 
 type Endpoint = Callable[[Request], Awaitable[Response]]
@@ -43,14 +45,25 @@ _log = structlog.get_logger(__name__)
 
 def error_response(error: ShoalError) -> JSONResponse:
     """An error of the catalogue as an answer."""
-    status = HTTP_STATUS.get(error.status, 500)
+    status = http_status(error)
     message = str(error) if status != 500 else "an error of the cloud; its log has the details"
     hint = f"see {error.code} in {ERROR_PAGE}"
     return JSONResponse(
         {"error": {"code": error.code, "message": message, "hint": hint}},
         status_code=status,
-        headers={"cache-control": "no-store"},
+        headers={"cache-control": "no-store"} | _retry_after(error),
     )
+
+
+def http_status(error: ShoalError) -> int:
+    """HTTP status of an error."""
+    return HTTP_STATUS_OF_CODE.get(error.code, HTTP_STATUS.get(error.status, 500))
+
+
+def _retry_after(error: ShoalError) -> dict[str, str]:
+    """When to come back, in whole seconds, for errors that know it."""
+    after_ms = getattr(error, "retry_after_ms", None)
+    return {} if after_ms is None else {"retry-after": str(-(-after_ms // 1000))}
 
 
 def with_errors(endpoint: Endpoint) -> Endpoint:
@@ -61,7 +74,7 @@ def with_errors(endpoint: Endpoint) -> Endpoint:
         try:
             return await endpoint(request)
         except ShoalError as error:
-            if HTTP_STATUS.get(error.status, 500) == 500:
+            if http_status(error) == 500:
                 _log.error("request_failed", path=request.url.path, code=error.code, exc_info=True)
             return error_response(error)
 

@@ -19,7 +19,7 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import DelegatedRole, Metadata, Root, Targets
 
 from cloud.keys.errors import PublicationConflict, PublicationRefused
-from cloud.keys.roles import expiry, read_targets
+from cloud.keys.roles import expiry, parent_of, read_targets
 from cloud.keys.settings import KeySettings
 from device_agent.tasks.errors import NameInvalid
 from device_agent.tasks.names import Namespace, check_task_name, parse_target_path
@@ -84,7 +84,7 @@ def _delegator(
     parts = role.split(".")
     if len(parts) not in (2, 3):
         raise PublicationRefused(f"{role}: a role is targets, app.project or app.project.task")
-    parent = Targets.type if len(parts) == 2 else ".".join(parts[:2])
+    parent = parent_of(role)
     if parent in effective:
         return effective[parent]
     if parent not in current:

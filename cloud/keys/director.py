@@ -23,10 +23,14 @@ class DirectorSigner:
     """Makes the envelopes that `device_agent.tasks.verify` accepts."""
 
     def __init__(self, key: Ed25519PrivateKey) -> None:
-        self._key = key
         self._encoder = msgspec.json.Encoder()
+        self.use(key)
+
+    def use(self, key: Ed25519PrivateKey) -> None:
+        """Signs with another key from now on: the one that devices have been told of."""
+        self._key = key
         self.public_key: Ed25519PublicKey = key.public_key()
-        self.keyid: str = director_keyid(self.public_key)
+        self.keyid: str = keyid_of(self.public_key)
         self._keyid = self.keyid.encode()
 
     def sign(self, document: DirectorDocument) -> bytes:
@@ -49,8 +53,8 @@ class DirectorSigner:
         return encode_envelope(_TYPE, payload, self._keyid, signature)
 
 
-def director_keyid(key: Ed25519PublicKey) -> str:
-    """Key id as securesystemslib computes it, so that its verifier and ours agree."""
+def keyid_of(key: Ed25519PublicKey) -> str:
+    """Key id as securesystemslib and TUF compute it, so that every verifier agrees."""
     return str(SSlibKey.from_crypto(key).keyid)
 
 

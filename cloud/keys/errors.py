@@ -10,6 +10,7 @@ The tree, by whose fault it is:
         ├── BackupInvalid           caller's: not a backup, damaged, or a wrong passphrase
         ├── CertificateInvalid      peer's: a client certificate that this cloud did not issue, or a bad request for one
         ├── EnrolmentRefused        peer's: the token is unknown, used or expired
+        ├── EnrolmentBusy           peer's: too many tries; the answer says when to try again
         ├── DeviceRevoked           peer's: the device was revoked
         ├── DeviceUnknown           caller's: no such device
         ├── PublicationRefused      caller's: signed metadata does not fit the repository
@@ -70,6 +71,21 @@ class EnrolmentRefused(KeysError):
 
     code: ClassVar[str] = "ENROLMENT_REFUSED"
     status: ClassVar[str] = "PERMISSION_DENIED"
+
+
+class EnrolmentBusy(KeysError):
+    """Too many tries to enrol, from this address or from all.
+
+    Attributes:
+        retry_after_ms: When a try will be let through, if nobody else takes it.
+    """
+
+    code: ClassVar[str] = "ENROLMENT_BUSY"
+    status: ClassVar[str] = "RESOURCE_EXHAUSTED"
+
+    def __init__(self, message: str, retry_after_ms: int) -> None:
+        super().__init__(message)
+        self.retry_after_ms = retry_after_ms
 
 
 class DeviceRevoked(KeysError):

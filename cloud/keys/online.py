@@ -18,8 +18,11 @@ from cloud.artifacts.tickets import TicketSigner
 from cloud.keys.authority import CertificateAuthority
 from cloud.keys.director import DirectorSigner
 from cloud.keys.errors import KeysUnreadable
-from cloud.keys.files import load_signer, load_signing_key, load_tls_key, read_file
+from cloud.keys.expiry import Expiry, Kind, certificate_expiry
+from cloud.keys.files import load_tls_key, read_file
+from cloud.keys.repository import TufRepository
 from cloud.keys.settings import SETTINGS, KeySettings
+from cloud.keys.successors import KeyFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +35,8 @@ class OnlineKeys:
         tickets: Issues and checks tickets.
         repository: Signs snapshot and timestamp.
         first_metadata: Folder with the first TUF metadata.
+        repository_file: Where the key of snapshot and timestamp and its successor lie.
+        director_file: Where the director's key and its successor lie.
         tls: Server key and certificate chain, PEM.
     """
 
@@ -40,6 +45,8 @@ class OnlineKeys:
     tickets: TicketSigner
     repository: CryptoSigner
     first_metadata: Path
+    repository_file: KeyFile
+    director_file: KeyFile
     tls: tuple[bytes, bytes]
 
     @classmethod
@@ -55,14 +62,32 @@ class OnlineKeys:
             tickets = TicketSigner(read_file(folder / "tickets.secret"))
         except ValueError as error:
             raise KeysUnreadable(f"{folder} holds a damaged file: {error}") from error
+        director, repository = KeyFile(folder / "director.pem"), KeyFile(folder / "online.pem")
         return cls(
-            director=DirectorSigner(load_signing_key(folder / "director.pem")),
+            director=DirectorSigner(director.current()),
             authority=CertificateAuthority(load_tls_key(folder / "ca.pem"), certificate, settings),
             tickets=tickets,
-            repository=load_signer(folder / "online.pem"),
+            repository=CryptoSigner(repository.current()),
+            repository_file=repository,
+            director_file=director,
             first_metadata=folder / "metadata",
             tls=(read_file(folder / "tls.pem"), read_file(folder / "tls.crt")),
         )
+
+    def settle(self, repository: TufRepository) -> None:
+        """Uses the keys that published metadata names; successors that it names take their place."""
+        successor = self.repository_file.successor()
+        if successor is not None:
+            repository.offer(CryptoSigner(successor))
+        self.repository_file.settle({repository.online_keyid})
+        self.director.use(self.director_file.settle(repository.director_keyids()))
+
+    def expiries(self) -> list[Expiry]:
+        """When the CA's certificate and the stored server's expire."""
+        return [
+            certificate_expiry(Kind.CA, self.authority.certificate_pem),
+            certificate_expiry(Kind.SERVER, self.tls[1]),
+        ]
 
     def server_tls(self, hosts: Sequence[str]) -> tuple[bytes, bytes]:
         """Key and chain for servers reached by these names: the stored ones when they fit, else new ones."""

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import CryptoSigner
@@ -99,7 +99,7 @@ class Publisher:
         """Reads the key from the folder of keys (the one that has `publish/`)."""
         return cls(namespace, load_signer(KeyFolder(keys).publishing_key(namespace), passphrase))
 
-    def check_own(self, metadata: Metadata[Targets], role: str) -> None:
+    def check_own(self, metadata: Metadata[Any], role: str) -> None:
         """Makes sure that this publisher signed what it is about to build on."""
         key = self.signer.public_key
         signature = metadata.signatures.get(key.keyid)

@@ -10,24 +10,27 @@ Rules of this module:
 """
 
 import asyncio
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from securesystemslib.signer import CryptoSigner
-from tuf.api.exceptions import RepositoryError
+from tuf.api.exceptions import LengthOrHashMismatchError, RepositoryError
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 from tuf.api.serialization import DeserializationError
 
 from cloud.artifacts.objects import ObjectFolder
 from cloud.keys.acceptance import accept_roles, check_top_role
 from cloud.keys.errors import PublicationRefused, RepositoryEmpty
+from cloud.keys.expiry import Expiry, role_expiry
 from cloud.keys.publishing import SignedRoles, SigningBase
 from cloud.keys.roles import (
     SPEC_VERSION,
     TargetToSign,
     expiry,
+    parent_of,
     read_targets,
     task_role_name,
     to_bytes,
@@ -50,6 +53,7 @@ class TufRepository:
     ) -> None:
         self._objects = objects
         self._signer = signer
+        self._successor: CryptoSigner | None = None
         self._settings = settings
         self._lock = asyncio.Lock()
         self._root: Root | None = None
@@ -59,6 +63,7 @@ class TufRepository:
         self._timestamp_bytes = b""
         self._signed_by: frozenset[str] = frozenset()
         self._roles: dict[str, bytes] = {}
+        self._director_keys = b'{"keys": {}}'
 
     @classmethod
     def open(
@@ -78,6 +83,17 @@ class TufRepository:
             if await self._objects.get("timestamp.json") is None:
                 await self._load_first(first, now_ms)
             await self._reload()
+
+    @property
+    def online_keyid(self) -> str:
+        """The key that signs snapshot and timestamp now."""
+        return str(self._signer.public_key.keyid)
+
+    def offer(self, successor: CryptoSigner) -> None:
+        """Hands over the online key that a root may name from now on; it signs as soon as one does."""
+        self._successor = successor
+        if self._root is not None:
+            self._signer = self._online_signer(self._root) or self._signer
 
     async def metadata(self, name: str) -> bytes | None:
         """A metadata file by the name that devices ask for; None when there is none."""
@@ -110,6 +126,27 @@ class TufRepository:
         """Published metadata of a targets role; None when there is none."""
         return self._roles.get(name)
 
+    def expiries(self) -> list[Expiry]:
+        """When each role expires, parents before children."""
+        snapshot, timestamp = self._loaded()
+        root = self._root
+        assert root is not None, "loaded together with the snapshot"
+        online = (Snapshot.type, snapshot), (Timestamp.type, timestamp)
+        found = [
+            role_expiry(name, signed, root.roles[name].keyids, root.roles[name].threshold)
+            for name, signed in ((Root.type, root), *online)
+        ]
+        parsed = {name: read_targets(data, name).signed for name, data in self._roles.items()}
+        for name in sorted(parsed, key=lambda one: (one.count("."), one)):
+            parent = parsed[parent_of(name)] if name != Targets.type else root
+            role = parent.get_delegated_role(name)
+            found.append(role_expiry(name, parsed[name], role.keyids, role.threshold))
+        return found
+
+    def director_keyids(self) -> frozenset[str]:
+        """The director's keys that devices are told to trust."""
+        return frozenset(json.loads(self._director_keys)["keys"])
+
     def signing_base(self, namespace: str, task: str) -> SigningBase:
         """What a publisher needs to sign the next version of a task.
 
@@ -120,7 +157,7 @@ class TufRepository:
         if parent is None:
             raise PublicationRefused(
                 f"namespace {namespace} has no publishing key in this repository; "
-                "add it with `shoal keys add-namespace`"
+                "add it with `shoal namespace add`"
             )
         return SigningBase(
             namespace_role=parent, task_role=self._roles.get(task_role_name(namespace, task))
@@ -182,13 +219,16 @@ class TufRepository:
         """
         async with self._lock:
             self._loaded()
-            new = self._check_root(data)
+            known = data == self._root_bytes  # a caller that died in between just calls again
+            new = self._root if known and self._root is not None else self._check_root(data)
             roles = dict(signed.roles) if signed is not None else {}
             accepted = accept_roles(new, self._roles, roles, now_ms, self._settings)
             check_top_role(new, self._roles | roles)
+            await self._store_director_keys(accepted.get(Targets.type), None)
             await self._objects.put(f"{new.version}.root.json", data)
             failpoint("keys.root.written")
             self._root, self._root_bytes = new, data
+            self._signer = self._online_signer(new) or self._signer
             await self._commit({name: roles[name] for name in accepted}, now_ms)
 
     async def refresh_online(self, now_ms: int) -> bool:
@@ -246,12 +286,20 @@ class TufRepository:
             return
         target = targets.signed.targets[DIRECTOR_TARGET]
         name = f"{_CONTENT}/{target.hashes['sha256']}"
-        if content is not None:
-            await self._objects.put(name, content)
-        if await self._objects.size(name) != target.length:
+        if content is None:
+            content = await self._objects.get(name)
+        if content is None:
             raise PublicationRefused(
                 f"send the content of {DIRECTOR_TARGET} with the new targets role"
             )
+        try:
+            target.verify_length_and_hashes(content)
+        except LengthOrHashMismatchError as error:
+            raise PublicationRefused(
+                f"the content of {DIRECTOR_TARGET} is not what the targets role names"
+            ) from error
+        await self._objects.put(name, content)
+        self._director_keys = content
 
     async def _commit(self, roles: Mapping[str, bytes], now_ms: int) -> None:
         """Publishes roles under a new snapshot and timestamp."""
@@ -301,12 +349,21 @@ class TufRepository:
             raise PublicationRefused(
                 f"root version {before.version + 1} is next, not {new.version}"
             )
-        online = self._signer.public_key.keyid
-        if any(online not in new.roles[role].keyids for role in (Snapshot.type, Timestamp.type)):
+        if self._online_signer(new) is None:
             raise PublicationRefused(
-                "the new root names another online key; start the server with that key first"
+                "the new root names an online key that this server does not hold; "
+                "`shoal keys rotate online` has it make one first"
             )
         return new
+
+    def _online_signer(self, root: Root) -> CryptoSigner | None:
+        for signer in (self._signer, self._successor):
+            if signer is not None and all(
+                signer.public_key.keyid in root.roles[role].keyids
+                for role in (Snapshot.type, Timestamp.type)
+            ):
+                return signer
+        return None
 
     async def _load_first(self, first: Path, now_ms: int) -> None:
         files = await asyncio.to_thread(_read_folder, first)
@@ -338,6 +395,9 @@ class TufRepository:
         for name, meta in self._snapshot.meta.items():
             self._roles[name.removesuffix(".json")] = await self._read(f"{meta.version}.{name}")
         await self._reload_root()
+        target = read_targets(self._roles[Targets.type], Targets.type).signed.targets
+        name = f"{_CONTENT}/{target[DIRECTOR_TARGET].hashes['sha256']}"
+        self._director_keys = await self._read(name)
 
     async def _reload_root(self) -> None:
         number, data = 1, await self._read("1.root.json")

@@ -63,6 +63,12 @@ def task_role_name(namespace: str, task: str) -> str:
     return f"{Namespace.parse(namespace).dotted}.{check_task_name(task)}"
 
 
+def parent_of(role: str) -> str:
+    """The role that delegates to a delegated role."""
+    parts = role.split(".")
+    return Targets.type if len(parts) == 2 else ".".join(parts[:2])
+
+
 def namespace_delegation(namespace: str, key: Key) -> DelegatedRole:
     """What the top-level role says of a namespace."""
     role = Namespace.parse(namespace).dotted

@@ -7,20 +7,23 @@ Rules of this module:
   that versions pushed to the sky do no lasting harm.
 - A director key is ended by new top-level targets; while gateways are restarted, both keys may be named.
 - A publishing key is ended from above: the top-level role names the new key, and the roles below come along with it.
-- Nothing is written here: functions give metadata, TufRepository publishes it, files.py writes key files.
+- Nothing is signed on top of what a server only says is current: roots must bear a signature of a root key at hand,
+  roles must verify from there, or from the targets key, down.
+- Nothing is written here: functions give metadata, TufRepository publishes it, successors.py writes key files.
 """
 
 from collections.abc import Mapping, Sequence
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from securesystemslib.signer import CryptoSigner, Key
+from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
 from tuf.api.serialization import DeserializationError
 
 from cloud.keys.director import director_keys_target
 from cloud.keys.errors import PublicationRefused
 from cloud.keys.publishing import Publisher, SignedRoles, sign_root
-from cloud.keys.roles import expiry, read_targets, to_bytes
+from cloud.keys.roles import expiry, parent_of, read_targets, to_bytes
 from cloud.keys.settings import SETTINGS, KeySettings
 from device_agent.tasks.names import Namespace
 from device_agent.tasks.trust import DIRECTOR_TARGET
@@ -47,7 +50,7 @@ def rotate_root_key(
     Raises:
         PublicationRefused: the signers do not reach the threshold of old and new root keys.
     """
-    root = _read_root(current)
+    root = _own_root(current, signers)
     if retired not in root.roles[Root.type].keyids:
         raise PublicationRefused(f"{retired} is no root key of version {root.version}")
     root.revoke_key(retired, Root.type)
@@ -70,12 +73,42 @@ def rotate_role_key(
     """
     if unknown := set(roles) - {Targets.type, Snapshot.type, Timestamp.type}:
         raise PublicationRefused(f"{sorted(unknown)[0]} is not targets, snapshot or timestamp")
-    root = _read_root(current)
+    root = _own_root(current, signers)
     for role in roles:
         for keyid in list(root.roles[role].keyids):
             root.revoke_key(keyid, role)
         root.add_key(fresh, role)
     return _next_root(current, root, signers, now_ms, settings)
+
+
+def renew_root(
+    current: bytes,
+    signers: Sequence[CryptoSigner],
+    now_ms: int,
+    settings: KeySettings = SETTINGS,
+) -> bytes:
+    """The next root, unchanged but for its signatures and expiry."""
+    return _next_root(current, _own_root(current, signers), signers, now_ms, settings)
+
+
+def check_roles(delegator: Root | Targets, roles: Mapping[str, bytes]) -> None:
+    """Makes sure that roles verify from a delegator that is trusted already, parents before children.
+
+    Raises:
+        PublicationRefused: one does not.
+    """
+    trusted: dict[str, Root | Targets] = {}
+    for name in sorted(roles, key=lambda one: 0 if one == Targets.type else one.count(".")):
+        metadata = read_targets(roles[name], name)
+        parent = delegator if name == Targets.type else trusted.get(parent_of(name), delegator)
+        try:
+            parent.verify_delegate(name, metadata.signed_bytes, metadata.signatures)
+        except (RepositoryError, ValueError) as error:
+            raise PublicationRefused(
+                f"{name}: what the server calls current does not verify; nothing was signed. "
+                "Look for a server that lies"
+            ) from error
+        trusted[name] = metadata.signed
 
 
 def resign_targets(
@@ -100,6 +133,7 @@ def rotate_director_key(
     """
     content = director_keys_target(*keys)
     metadata = read_targets(current, Targets.type)
+    Publisher("shoal/targets", signer).check_own(metadata, Targets.type)
     metadata.signed.targets[DIRECTOR_TARGET] = TargetFile.from_data(
         DIRECTOR_TARGET, content, ["sha256"]
     )
@@ -127,6 +161,8 @@ def rotate_publishing_key(
     """
     name = Namespace.parse(fresh.namespace).dotted
     top = read_targets(_of(roles, Targets.type), Targets.type)
+    Publisher("shoal/targets", targets_signer).check_own(top, Targets.type)
+    check_roles(top.signed, {role: data for role, data in roles.items() if role != Targets.type})
     own = read_targets(_of(roles, name), name)
     _replace_keys(top.signed, [name], fresh.signer.public_key)
     tasks = list((own.signed.delegations.roles or {}) if own.signed.delegations else {})
@@ -178,6 +214,22 @@ def _next_root(
             "too few root keys are at hand: the thresholds of both the old and the new root must sign"
         )
     return data
+
+
+def _own_root(current: bytes, signers: Sequence[CryptoSigner]) -> Root:
+    """The current root, when one of the root keys at hand has signed it: a server cannot make one up."""
+    root = _read_root(current)
+    metadata = Metadata[Root].from_bytes(current)
+    for signer in signers:
+        try:
+            Publisher("shoal/root", signer).check_own(metadata, Root.type)
+        except PublicationRefused:
+            continue
+        return root
+    raise PublicationRefused(
+        "none of the root keys at hand has signed what the server calls the current root; nothing was signed. "
+        "Bring the root keys that signed it, or look for a server that lies"
+    )
 
 
 def _read_root(data: bytes) -> Root:

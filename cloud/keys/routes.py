@@ -24,7 +24,9 @@ from cloud.artifacts.settings import SETTINGS, ArtifactSettings
 from cloud.artifacts.tickets import TicketSigner
 from cloud.keys.authority import CertificateAuthority
 from cloud.keys.enrolment import Enrolled, EnrolmentService
-from cloud.keys.errors import MetadataMissing
+from cloud.keys.errors import EnrolmentBusy, EnrolmentRefused, MetadataMissing
+from cloud.keys.metrics import ENROLMENTS
+from cloud.keys.rate_limit import EnrolmentLimiter
 from cloud.keys.repository import TufRepository
 from device_agent.clock import Clock
 
@@ -56,7 +58,9 @@ class IdentityRoutes:
         enrolment: EnrolmentService,
         repository: TufRepository,
         clock: Clock,
+        limiter: EnrolmentLimiter | None = None,
     ) -> None:
+        self._limiter = limiter or EnrolmentLimiter()
         self._authority = authority
         self._enrolment = enrolment
         self._repository = repository
@@ -86,10 +90,20 @@ class IdentityRoutes:
 
     async def enrol(self, request: Request) -> Response:
         """POST /v1/enrol: token and certificate request in, certificate and all that a device needs out."""
+        source = request.client.host if request.client is not None else ""
+        if wait_ms := self._limiter.take(source, self._now_ms()):
+            ENROLMENTS.labels("busy").inc()
+            raise EnrolmentBusy("too many devices enrol now; try again when told", wait_ms)
         asked = parse_json(await read_body(request), EnrolRequest)
-        enrolled = await self._enrolment.enrol(
-            asked.namespace, asked.token, asked.csr.encode(), asked.facts
-        )
+        try:
+            enrolled = await self._enrolment.enrol(
+                asked.namespace, asked.token, asked.csr.encode(), asked.facts
+            )
+        except EnrolmentRefused:
+            self._limiter.refused(source, self._now_ms())
+            ENROLMENTS.labels("refused").inc()
+            raise
+        ENROLMENTS.labels("enrolled").inc()
         return self._answer(enrolled)
 
     async def renew(self, request: Request) -> Response:
@@ -117,6 +131,10 @@ class IdentityRoutes:
         if data is None:
             raise MetadataMissing(f"there is no target {path[:100]} here; files are at /v1/files")
         return Response(data, media_type="application/json", headers={"cache-control": _FOR_EVER})
+
+    def _now_ms(self) -> int:
+        """Time that nobody sets back, for the limiter."""
+        return self._clock.monotonic_ns() // 1_000_000
 
     def _answer(self, enrolled: Enrolled) -> Response:
         certificate, site = enrolled.certificate, enrolled.site

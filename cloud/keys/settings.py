@@ -35,6 +35,16 @@ class KeySettings:
     csr_bytes_max: int = 4096
     facts_bytes_max: int = 4096
     backup_bytes_max: int = 16 * 1024 * 1024
+    # Enrolments a second and at once, of one source address and of all; a factory's devices share an address.
+    enrol_source_per_second: float = 5.0
+    enrol_source_burst: int = 200
+    enrol_per_second: float = 100.0
+    enrol_burst: int = 2_000
+    enrol_refusal_cost: int = 20
+    enrol_sources_max: int = 10_000
+    expiry_warning_days: int = 30
+    expiry_online_warning_share: float = 0.25
+    expiry_names_logged_max: int = 20
 
 
 SETTINGS = KeySettings()

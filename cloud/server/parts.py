@@ -20,6 +20,7 @@ from cloud.admin.operations.overview import OverviewOperations
 from cloud.admin.operations.releases import ReleaseOperations
 from cloud.admin.operations.tasks import TaskOperations
 from cloud.admin.operations.tokens import TokenOperations
+from cloud.admin.operations.trust import TrustOperations
 from cloud.admin.settings import AdminSettings
 from cloud.artifacts.blobs import BlobStore
 from cloud.artifacts.scopes import PublishedScopes
@@ -28,6 +29,7 @@ from cloud.bus.opening import open_bus
 from cloud.gateway.parts import GatewayParts
 from cloud.gateway.settings import GatewaySettings, PacingSettings
 from cloud.keys.enrolment import EnrolmentService, EnrolmentSite
+from cloud.keys.expiry import ExpiryWatch
 from cloud.keys.online import OnlineKeys
 from cloud.keys.repository import TufRepository
 from cloud.registry.registry import TaskRegistry
@@ -81,15 +83,18 @@ class CloudParts:
     enrolment: EnrolmentService
     scopes: PublishedScopes
     site: Site
+    expiry: ExpiryWatch
     admin: Admin
     new_owner: bool
 
     async def refresh_metadata(self) -> None:
-        """Signs TUF's online roles anew in time, for ever."""
+        """Signs TUF's online roles anew in time, and looks what nears its end, for ever."""
+        self.expiry.look(self.clock.wall_ms())
         while True:
             await asyncio.sleep(self.settings.refresh_ms / 1000)
             if await self.repository.refresh_online(self.clock.wall_ms()):
                 log.info("metadata signed anew")
+            self.expiry.look(self.clock.wall_ms())
 
 
 @asynccontextmanager
@@ -109,6 +114,7 @@ async def open_parts(
         artifacts_url = settings.artifacts_url or home.artifacts_url
         repository = TufRepository.open(artifacts_url, online.repository)
         await repository.load(online.first_metadata, clock.wall_ms())
+        await asyncio.to_thread(online.settle, repository)
         await repository.refresh_online(clock.wall_ms())
         yield _join(
             home=home,
@@ -172,6 +178,8 @@ def _join(
     site = Site(repository)
     enrolment = EnrolmentService(database, online.authority, clock, site)
     registry = TaskRegistry(database, blobs, repository, clock)
+    expiry = ExpiryWatch(lambda: [*repository.expiries(), *online.expiries()])
+    trust = TrustOperations(database, clock, repository, online, expiry, gateway.follower.on_epoch)
     return CloudParts(
         home=home,
         settings=settings,
@@ -187,7 +195,8 @@ def _join(
         enrolment=enrolment,
         scopes=PublishedScopes(database),
         site=site,
-        admin=_join_admin(database, clock, registry, releases, enrolment, gateway),
+        expiry=expiry,
+        admin=_join_admin(database, clock, registry, releases, enrolment, gateway, trust),
         new_owner=new_owner,
     )
 
@@ -199,6 +208,7 @@ def _join_admin(
     releases: ReleaseService,
     enrolment: EnrolmentService,
     gateway: GatewayParts,
+    trust: TrustOperations,
 ) -> Admin:
     limits = AdminSettings()
     return Admin(
@@ -209,4 +219,5 @@ def _join_admin(
         devices=DeviceOperations(database, clock, limits, enrolment, gateway.follower),
         audit=AuditOperations(database, limits),
         overview=OverviewOperations(database, clock, limits, releases),
+        trust=trust,
     )

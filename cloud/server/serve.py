@@ -98,7 +98,8 @@ async def _run(
     parts: CloudParts, stop: asyncio.Event, announce: Callable[[Addresses, CloudParts], None]
 ) -> None:
     readiness = Readiness(
-        {"database": parts.database.ready, "release sets": lambda: _check_sets(parts)}
+        {"database": parts.database.ready, "release sets": lambda: _check_sets(parts)},
+        warnings=lambda: parts.expiry.warnings,
     )
     try:
         async with asyncio.TaskGroup() as background:

@@ -10,8 +10,11 @@ import urllib3
 from cloud.admin.cli.client import RestClient
 from cloud.admin.cli.context import config_file
 from cloud.admin.cli.errors import ServerAway, ServerFailed, UsageWrong
+from cloud.admin.cli.output import utc
 from cloud.admin.cli.where import HERE, Where
 from cloud.admin.error_catalogue import every_error
+
+NAMES_SHOWN_MAX = 10
 
 
 def explain(code: str) -> None:
@@ -40,7 +43,22 @@ def doctor(*, where: Where = HERE) -> None:
         print(f"token: {'given' if client.context.token else 'NONE: set SHOAL_TOKEN'}")
         print(f"ready: {_ready(client)}")
         me = client.get("/api/v1/me")
+        print(f"keys: {_keys(client)}")
     print(f"you are {me['actor']} in {me['namespace']} with {', '.join(me['scopes'])}")
+
+
+def _keys(client: RestClient) -> str:
+    rows = client.get("/api/v1/trust")["items"]
+    ending = [
+        f"{row['name']} ({row['state']}, {utc(row['expires_at_ms'])})"
+        for row in rows
+        if row["state"] != "ok"
+    ]
+    if not ending:
+        first = min(rows, key=lambda row: int(row["expires_at_ms"]))
+        return f"good; {first['name']} is the first to expire, at {utc(first['expires_at_ms'])} UTC"
+    shown = ", ".join(ending[:NAMES_SHOWN_MAX])
+    return f"EXPIRING: {shown}; `shoal keys status` lists them, `shoal keys renew --due` signs anew"
 
 
 def _ready(client: RestClient) -> str:

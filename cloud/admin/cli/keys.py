@@ -1,4 +1,4 @@
-"""`shoal keys …`: works on key folders of this machine, and asks no cloud."""
+"""`shoal keys …`: makes, saves and restores key folders of this machine; trust.py replaces keys of a running cloud."""
 
 import os
 from pathlib import Path
@@ -6,14 +6,17 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from cloud.admin.cli import trust
 from cloud.admin.cli.errors import UsageWrong
 from cloud.keys.backup import backup_keys, restore_keys
+from cloud.keys.files import PASSPHRASE_VARIABLE
 from cloud.keys.generate import init_keys
 from device_agent.clock import SystemClock
 from device_agent.tasks.names import Namespace
 
 app = App(name="keys", help="Keys of a cloud and of its publishers, on this machine.")
-PASSPHRASE = "SHOAL_KEYS_PASSPHRASE"
+for command in (trust.status, trust.renew, trust.revoke, trust.rotate):
+    app.command(command)
 
 
 @app.command
@@ -34,7 +37,7 @@ def init(
         namespaces=names,
         hosts=("localhost", "127.0.0.1", *(host or [])),
         now_ms=SystemClock().wall_ms(),
-        passphrase=os.environ.get(PASSPHRASE) or None,
+        passphrase=os.environ.get(PASSPHRASE_VARIABLE) or None,
     )
     print(f"{made.path}/offline   root and targets keys: move them to where no server is")
     print(f"{made.path}/publish   publishing keys: for those who publish, never on the server")
@@ -56,7 +59,7 @@ def restore(file: Path, folder: Path) -> None:
 
 
 def _passphrase() -> str:
-    found = os.environ.get(PASSPHRASE, "")
+    found = os.environ.get(PASSPHRASE_VARIABLE, "")
     if not found:
-        raise UsageWrong(f"set {PASSPHRASE}: a backup of keys is always encrypted")
+        raise UsageWrong(f"set {PASSPHRASE_VARIABLE}: a backup of keys is always encrypted")
     return found

@@ -33,6 +33,7 @@ GROUPS = {
     "kill": ("cloud.admin.cli.devices:kill", "Stop a task, or all, everywhere, at once."),
     "keys": ("cloud.admin.cli.keys:app", "Keys of a cloud and of its publishers."),
     "model": ("cloud.admin.cli.models:app", "Models: compile, look at."),
+    "namespace": ("cloud.admin.cli.namespaces:app", "Namespaces: list, add."),
     "token": ("cloud.admin.cli.access:tokens", "API tokens of people and services."),
     "audit": ("cloud.admin.cli.access:audit", "The log of every change."),
     "cloud": ("cloud.admin.cli.clouds:app", "A cloud: run it, migrate, back up, restore."),

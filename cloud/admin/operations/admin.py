@@ -8,6 +8,7 @@ from cloud.admin.operations.overview import OverviewOperations
 from cloud.admin.operations.releases import ReleaseOperations
 from cloud.admin.operations.tasks import TaskOperations
 from cloud.admin.operations.tokens import TokenOperations
+from cloud.admin.operations.trust import TrustOperations
 from cloud.admin.settings import AdminSettings
 
 
@@ -22,3 +23,4 @@ class Admin:
     devices: DeviceOperations
     audit: AuditOperations
     overview: OverviewOperations
+    trust: TrustOperations

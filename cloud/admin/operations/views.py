@@ -33,6 +33,42 @@ class NamespaceView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrustRowView:
+    """A role or certificate and when it expires; state is ok, soon or expired."""
+
+    name: str
+    kind: str
+    version: int
+    expires_at_ms: int
+    state: str
+    keyids: tuple[str, ...]
+    threshold: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustView:
+    """What the cloud's signatures stand on, as far as the token may see."""
+
+    items: tuple[TrustRowView, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetadataView:
+    """Published metadata of one role, to be signed anew."""
+
+    role: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuccessorView:
+    """A key that the server has made and nothing names yet; its private half never leaves the server."""
+
+    keyid: str
+    public_hex: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskView:
     """A task and its newest published version; version 0 and no digest before the first."""
 

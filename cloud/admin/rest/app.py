@@ -19,7 +19,7 @@ from cloud.admin.rest.console import ConsoleFiles
 from cloud.admin.rest.health import Readiness, health_router
 from cloud.admin.rest.middleware import BodyLimit, RequestLog
 from cloud.admin.rest.problems import install_problem_handlers
-from cloud.admin.rest.routes import access, devices, events, releases, tasks
+from cloud.admin.rest.routes import access, devices, events, releases, tasks, trust
 from cloud.admin.rest.streams import EventStreams
 from device_agent.clock import Clock
 
@@ -59,7 +59,7 @@ def make_app(
     install_problem_handlers(app)
     app.include_router(health_router(readiness, collectors))
     app.include_router(access.global_router)
-    for part in (access, tasks, releases, devices, events):
+    for part in (access, trust, tasks, releases, devices, events):
         app.include_router(part.router)
     app.mount("/console", console)
     app.add_middleware(BodyLimit, bytes_max=admin.settings.body_bytes_max)

@@ -84,6 +84,21 @@ class PrepareBody(Body):
     source_commit: Annotated[str, Field(max_length=64)] | None = None
 
 
+class NamespaceBody(Body):
+    """A new namespace, with the top-level targets role and its own, signed."""
+
+    namespace: Annotated[str, Field(max_length=130)]
+    roles: Annotated[dict[str, str], Field(max_length=2)]
+
+
+class TrustBody(Body):
+    """Signed metadata; empty parts change nothing."""
+
+    root: str = ""
+    roles: dict[str, str] = Field(default_factory=dict, max_length=10_000)
+    director_keys: Annotated[str, Field(max_length=65_536)] = ""
+
+
 class PublishBody(Body):
     """Metadata of the namespace's and the task's role by name, signed with the publishing key."""
 

@@ -4,6 +4,7 @@ Rules of this module:
 
 - Ready is what an operator's load balancer may send requests to: every check passes and nobody asked us to stop.
 - A failing check is named, its error is not: this answer needs no token.
+- What will fail later, such as keys that expire, is a warning: it makes nothing unready.
 """
 
 import asyncio
@@ -24,8 +25,13 @@ CHECK_TIMEOUT_MS = 2_000
 class Readiness:
     """What must hold before requests may come."""
 
-    def __init__(self, checks: Mapping[str, Callable[[], Awaitable[None]]]) -> None:
+    def __init__(
+        self,
+        checks: Mapping[str, Callable[[], Awaitable[None]]],
+        warnings: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
         self._checks = dict(checks)
+        self.warnings = warnings
         self._draining = False
 
     def drain(self) -> None:
@@ -67,7 +73,11 @@ def health_router(readiness: Readiness, collectors: Sequence[Collector]) -> APIR
     async def readyz() -> JSONResponse:
         """The process can serve; 503 names what is missing."""
         failing = await readiness.failing()
-        body = {"status": "not ready" if failing else "ok", "failing": list(failing)}
+        body = {
+            "status": "not ready" if failing else "ok",
+            "failing": list(failing),
+            "warnings": list(readiness.warnings()),
+        }
         return JSONResponse(body, 503 if failing else 200)
 
     @router.get("/metrics")

@@ -3,14 +3,14 @@
 import re
 from pathlib import Path
 
-from cloud.admin.rest.routes import access, devices, events, releases, tasks
+from cloud.admin.rest.routes import access, devices, events, releases, tasks, trust
 from cloud.admin.rest.routes.scoped import NAMESPACE_PREFIX, SCOPE_KEY
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "rest.md"
 
 
 def test_the_page_and_the_routes_agree() -> None:
-    parts = (access, tasks, releases, devices, events)
+    parts = (access, trust, tasks, releases, devices, events)
     routes = [
         route
         for router in (access.global_router, *(part.router for part in parts))
