@@ -4,6 +4,7 @@ Rules of this module:
 
 - The newest request of a device stands for the older ones that were not written yet.
 - Full: the device is left out until its next Sync. A database that is down: kept, and written when it is back.
+- What shows that two devices share a certificate (clones.py) is written with it: mark, notice and audit row together.
 - A device that the store does not have is not made here: only enrolment makes devices.
 """
 
@@ -16,7 +17,9 @@ import structlog
 from google.protobuf.json_format import MessageToDict
 from shoal.device.v1 import device_pb2
 
+from cloud.gateway.clones import CloneWatch
 from cloud.gateway.settings import RecorderSettings
+from cloud.keys.device_rows import mark_clone
 from cloud.rpc.peer import DevicePeer
 from cloud.store.database import Database
 from cloud.store.errors import StoreError
@@ -51,6 +54,7 @@ class PresenceLog:
         self._database = database
         self._settings = settings
         self._waiting: dict[DevicePeer, tuple[bytes, int]] = {}
+        self._clones = CloneWatch(settings)
         self.dropped = 0
 
     @property
@@ -101,17 +105,28 @@ class PresenceLog:
             self._waiting.setdefault(peer, said)
 
     async def _write(self, taken: dict[DevicePeer, tuple[bytes, int]]) -> None:
-        rows = list(_rows(taken.items()))
+        requests = {
+            peer: (device_pb2.SyncRequest.FromString(data), now_ms)
+            for peer, (data, now_ms) in taken.items()
+        }
+        for peer, (request, now_ms) in requests.items():
+            self._clones.heard(peer, request.session, request.session_sync, now_ms)
+        found = sorted(self._clones.found, key=lambda peer: (peer.namespace, peer.device_id))
         async with self._database.begin() as connection:
-            await connection.execute(_update, rows)
+            await connection.execute(_update, list(_rows(requests.items())))
+            for peer in found:
+                now_ms = (
+                    requests[peer][1] if peer in requests else max(at for _, at in taken.values())
+                )
+                await mark_clone(connection, peer.namespace, peer.device_id, now_ms)
+        self._clones.found.difference_update(found)
 
 
 def _rows(
-    taken: Iterable[tuple[DevicePeer, tuple[bytes, int]]],
+    taken: Iterable[tuple[DevicePeer, tuple[device_pb2.SyncRequest, int]]],
 ) -> Iterable[dict[str, Any]]:
     # In order of key, so that two gateways that write the same devices never wait for each other in a circle.
-    for peer, (data, now_ms) in sorted(taken, key=lambda one: one[0].device_id):
-        request = device_pb2.SyncRequest.FromString(data)
+    for peer, (request, now_ms) in sorted(taken, key=lambda one: one[0].device_id):
         yield {
             "in_namespace": peer.namespace,
             "of_device": peer.device_id,

@@ -95,6 +95,9 @@ class RecorderSettings:
         presence_devices_max: Devices whose presence waits to be written; more are dropped until the next Sync.
         presence_interval_ms: Between two writes of presence.
         presence_batch_max: Devices a transaction.
+        clone_grace_ms: A Sync of an earlier process of a device may come so late; later, it is another device's.
+        clone_returns_min: Syncs of an earlier process after that time that make a clone.
+        clone_devices_max: Devices whose processes are remembered; the longest quiet are forgotten first.
     """
 
     queue_max: int = 4096
@@ -103,6 +106,9 @@ class RecorderSettings:
     presence_devices_max: int = 100_000
     presence_interval_ms: int = 1_000
     presence_batch_max: int = 500
+    clone_grace_ms: int = 120_000
+    clone_returns_min: int = 2
+    clone_devices_max: int = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,13 +15,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloud.keys.authority import DeviceCertificate
 from cloud.keys.errors import DeviceUnknown, EnrolmentRefused
+from cloud.keys.metrics import CLONES
 from cloud.store.audit import append_audit
 from cloud.store.epochs import bump_epoch
-from cloud.store.tables import devices, enrolment_tokens, metadata
+from cloud.store.tables import devices, enrolment_tokens, metadata, notices
 from cloud.store.upsert import insert_or_update
 from device_agent.tasks.names import check_device_id
 
 REVOCATION: Final = "revocation"
+CLONED: Final = "DEVICE_CLONED"
 
 
 async def use_token(
@@ -55,14 +57,22 @@ async def store_device(
     facts: Mapping[str, Any],
     now_ms: int,
 ) -> None:
-    """Writes a device that enrols, or enrols again: then a revocation ends."""
+    """Writes a device that enrols, or enrols again: then a revocation ends.
+
+    Raises:
+        EnrolmentRefused: two devices were found to have its key.
+    """
     namespace, device_id = certificate.namespace, certificate.device_id
     known = (
-        sa.select(devices.c.revoked_at_ms)
+        sa.select(devices.c.revoked_at_ms, devices.c.cloned_at_ms)
         .where(devices.c.namespace == namespace, devices.c.device_id == device_id)
         .with_for_update()
     )
     before = (await connection.execute(known)).one_or_none()
+    if before is not None and before.cloned_at_ms is not None:
+        raise EnrolmentRefused(
+            "this device's key is in two hands; enrol with another: `shoal-agent enrol --new-key`"
+        )
     row = {
         "namespace": namespace,
         "device_id": device_id,
@@ -83,6 +93,30 @@ async def store_device(
     detail = {"again": before is not None, "serial": certificate.serial}
     actor = f"device:{device_id}"
     await append_audit(connection, namespace, actor, "device.enrol", device_id, detail, now_ms)
+
+
+async def mark_clone(
+    connection: AsyncConnection, namespace: str, device_id: str, now_ms: int
+) -> bool:
+    """Writes down that two devices speak with one certificate, once; tells whether this was that time."""
+    changed = await connection.execute(
+        device_row(namespace, device_id)
+        .where(devices.c.cloned_at_ms.is_(None))
+        .values(cloned_at_ms=now_ms)
+    )
+    if not changed.rowcount:
+        return False
+    told = {
+        "namespace": namespace,
+        "device_id": device_id,
+        "at_ms": now_ms,
+        "code": CLONED,
+        "message": "two devices speak with this certificate; revoke it, and enrol one with --new-key",
+    }
+    await connection.execute(sa.insert(notices).values(told))
+    await append_audit(connection, namespace, "cloud", "device.clone", device_id, {}, now_ms)
+    CLONES.inc()
+    return True
 
 
 async def revoked_at(connection: AsyncConnection, namespace: str, device_id: str) -> int | None:

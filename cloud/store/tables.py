@@ -174,6 +174,8 @@ devices = sa.Table(
     sa.Column("installed", Json, nullable=False),
     sa.Column("epoch", sa.BigInteger, nullable=False),
     sa.Column("last_seen_at_ms", sa.BigInteger),
+    # When two devices were found to speak with this one's certificate; enrolling anew with another key ends it.
+    sa.Column("cloned_at_ms", sa.BigInteger),
 )
 
 # High-water marks for de-duplication. stream: ack | report.

@@ -62,6 +62,8 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     enrol = _command(commands, "enrol", _enrol, "give this device its identity")
     enrol.add_argument("--code", required=True, help="enrolment code; - reads it from stdin")
+    new = "as another device: for one of two that share a certificate"
+    enrol.add_argument("--new-key", action="store_true", help=new)
     run = _command(commands, "run", _run, "run until SIGTERM")
     levels = ["DEBUG", "INFO", "WARNING", "ERROR"]
     run.add_argument("--log-level", default="INFO", choices=levels, help="what is logged")
@@ -107,13 +109,14 @@ def _enrol(options: argparse.Namespace) -> int:
     from device_agent.agent.facts import gather_facts
     from device_agent.agent.home import locked
     from device_agent.agent.process import IDENTITY
-    from device_agent.tasks.enrol import enrol
+    from device_agent.tasks.enrol import enrol, enrol_anew
     from device_agent.tasks.fetch import HttpFetcher
 
     code = sys.stdin.readline().strip() if options.code == "-" else options.code
     facts = asdict(gather_facts(load_config(options.home)))
     with locked(options.home):
-        identity = enrol(HttpFetcher, code, options.home / IDENTITY, facts)
+        how = enrol_anew if options.new_key else enrol
+        identity = how(HttpFetcher, code, options.home / IDENTITY, facts)
     _say({"device": identity.device_id, "namespace": identity.namespace}, "json")
     return OK
 

@@ -23,6 +23,8 @@ from device_agent.errors import ShoalError
 from device_agent.failpoint import failpoint
 from device_agent.tasks.director import TASKS_MAX
 
+SESSION_BYTES = 16
+
 
 class Syncer:
     """Speaks with the cloud when it is time.
@@ -53,6 +55,8 @@ class Syncer:
             due_at_ms=self._clock.monotonic_ms(), epoch=self._store.held.agent().epoch
         )
         self._acks_sent = 0
+        # Of this process alone: a restart, a crash or a restored home has another.
+        self._session, self._syncs = ground.random.randbytes(SESSION_BYTES), 0
         self._accepting = asyncio.Lock()
         self.changed = asyncio.Event()
         self.last_error = ""
@@ -127,6 +131,7 @@ class Syncer:
         acks = self._store.outbox.acks() if with_acknowledgements else []
         if acks:
             self._acks_sent = max(self._acks_sent, acks[-1].sequence)
+        self._syncs += 1
         stopped = self._store.held.killed()
         rows = self._store.held.tasks().values()
         return SyncRequest(
@@ -143,6 +148,8 @@ class Syncer:
             acknowledgements=[ack_message(ack, agent.boot) for ack in acks],
             facts=self._facts.message(),
             device_time_ms=self._clock.wall_ms(),
+            session=self._session,
+            session_sync=self._syncs,
         )
 
     def _epoch(self, agent: AgentRow, facts_digest: str) -> int:

@@ -12,6 +12,7 @@ import base64
 import binascii
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Self
@@ -23,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
+from device_agent.failpoint import failpoint
 from device_agent.tasks.errors import NameInvalid
 from device_agent.tasks.fetch import Fetcher, Headers
 from device_agent.tasks.identity import Identity, keep, key_pem, own_key
@@ -121,6 +123,22 @@ def enrol(
         root=_text(answer, "tuf_root").encode(),
     )
     return keep(folder, identity)
+
+
+def enrol_anew(
+    fetcher_for: FetcherFor, code_text: str, folder: Path, facts: Mapping[str, object]
+) -> Identity:
+    """Enrols with a new key, as another device; the identity before it goes when the new one is whole.
+
+    Args and raises as `enrol`. Broken off, it is repeated with the same code and the same new key.
+    """
+    working = folder.with_name(f"{folder.name}.new")
+    identity = enrol(fetcher_for, code_text, working, facts)
+    if folder.exists():
+        shutil.rmtree(folder)
+    failpoint("identity.enrol.old_removed")
+    working.rename(folder)
+    return identity
 
 
 def renew(fetcher: Fetcher, identity: Identity, folder: Path) -> Identity:

@@ -116,6 +116,7 @@ class DeviceOperations:
             enrolled_at_ms=row["enrolled_at_ms"],
             last_seen_at_ms=row["last_seen_at_ms"],
             revoked_at_ms=row["revoked_at_ms"],
+            cloned_at_ms=row["cloned_at_ms"],
             certificate_expires_at_ms=row["certificate_expires_at_ms"],
         )
 

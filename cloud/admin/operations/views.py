@@ -271,6 +271,7 @@ class DeviceView:
     enrolled_at_ms: int
     last_seen_at_ms: int | None
     revoked_at_ms: int | None
+    cloned_at_ms: int | None
     certificate_expires_at_ms: int
 
 

@@ -25,29 +25,29 @@ _sym_db = _symbol_database.Default()
 from shoal.identity.v1 import identity_pb2 as shoal_dot_identity_dot_v1_dot_identity__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cshoal/device/v1/device.proto\x12\x0fshoal.device.v1\x1a shoal/identity/v1/identity.proto\"k\n\rInstalledTask\x12/\n\x07version\x18\x01 \x01(\x0b\x32\x1e.shoal.identity.v1.TaskVersion\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.shoal.device.v1.TaskState\"\xd9\x01\n\x0f\x41\x63knowledgement\x12\x0c\n\x04\x62oot\x18\x01 \x01(\x0c\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12/\n\x07version\x18\x03 \x01(\x0b\x32\x1e.shoal.identity.v1.TaskVersion\x12\x12\n\nrelease_id\x18\x04 \x01(\t\x12)\n\x07outcome\x18\x05 \x01(\x0e\x32\x18.shoal.device.v1.Outcome\x12\x12\n\nerror_code\x18\x06 \x01(\t\x12\r\n\x05\x61t_ms\x18\x07 \x01(\x03\x12\x13\n\x0btraceparent\x18\x08 \x01(\t\"\xd2\x01\n\x0bSyncRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x31\n\tinstalled\x18\x02 \x03(\x0b\x32\x1e.shoal.device.v1.InstalledTask\x12:\n\x10\x61\x63knowledgements\x18\x03 \x03(\x0b\x32 .shoal.device.v1.Acknowledgement\x12-\n\x05\x66\x61\x63ts\x18\x04 \x01(\x0b\x32\x1e.shoal.identity.v1.DeviceFacts\x12\x16\n\x0e\x64\x65vice_time_ms\x18\x05 \x01(\x03\"\x91\x01\n\x0cSyncResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x1a\n\x12next_sync_after_ms\x18\x02 \x01(\r\x12\x10\n\x08\x64irector\x18\x03 \x01(\x0c\x12\r\n\x05retry\x18\x04 \x01(\x08\x12\x16\n\x0eserver_time_ms\x18\x05 \x01(\x03\x12\x1d\n\x15\x61\x63knowledged_sequence\x18\x06 \x01(\x04\"\"\n\x10GetTicketRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\":\n\x11GetTicketResponse\x12\x0e\n\x06ticket\x18\x01 \x01(\t\x12\x15\n\rexpires_at_ms\x18\x02 \x01(\x03*\xa3\x01\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12TASK_STATE_PENDING\x10\x01\x12\x18\n\x14TASK_STATE_INSTALLED\x10\x02\x12\x15\n\x11TASK_STATE_FAILED\x10\x03\x12\x1a\n\x16TASK_STATE_QUARANTINED\x10\x04\x12\x15\n\x11TASK_STATE_KILLED\x10\x05*\xa7\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n\x10OUTCOME_NOTIFIED\x10\x01\x12\x15\n\x11OUTCOME_INSTALLED\x10\x02\x12\x13\n\x0fOUTCOME_REMOVED\x10\x03\x12\x12\n\x0eOUTCOME_FAILED\x10\x04\x12\x17\n\x13OUTCOME_ROLLED_BACK\x10\x05\x12\x14\n\x10OUTCOME_DEFERRED\x10\x06\x32\xa8\x01\n\rDeviceService\x12\x43\n\x04Sync\x12\x1c.shoal.device.v1.SyncRequest\x1a\x1d.shoal.device.v1.SyncResponse\x12R\n\tGetTicket\x12!.shoal.device.v1.GetTicketRequest\x1a\".shoal.device.v1.GetTicketResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cshoal/device/v1/device.proto\x12\x0fshoal.device.v1\x1a shoal/identity/v1/identity.proto\"k\n\rInstalledTask\x12/\n\x07version\x18\x01 \x01(\x0b\x32\x1e.shoal.identity.v1.TaskVersion\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.shoal.device.v1.TaskState\"\xd9\x01\n\x0f\x41\x63knowledgement\x12\x0c\n\x04\x62oot\x18\x01 \x01(\x0c\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12/\n\x07version\x18\x03 \x01(\x0b\x32\x1e.shoal.identity.v1.TaskVersion\x12\x12\n\nrelease_id\x18\x04 \x01(\t\x12)\n\x07outcome\x18\x05 \x01(\x0e\x32\x18.shoal.device.v1.Outcome\x12\x12\n\nerror_code\x18\x06 \x01(\t\x12\r\n\x05\x61t_ms\x18\x07 \x01(\x03\x12\x13\n\x0btraceparent\x18\x08 \x01(\t\"\xf9\x01\n\x0bSyncRequest\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x31\n\tinstalled\x18\x02 \x03(\x0b\x32\x1e.shoal.device.v1.InstalledTask\x12:\n\x10\x61\x63knowledgements\x18\x03 \x03(\x0b\x32 .shoal.device.v1.Acknowledgement\x12-\n\x05\x66\x61\x63ts\x18\x04 \x01(\x0b\x32\x1e.shoal.identity.v1.DeviceFacts\x12\x16\n\x0e\x64\x65vice_time_ms\x18\x05 \x01(\x03\x12\x0f\n\x07session\x18\x06 \x01(\x0c\x12\x14\n\x0csession_sync\x18\x07 \x01(\x04\"\x91\x01\n\x0cSyncResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x1a\n\x12next_sync_after_ms\x18\x02 \x01(\r\x12\x10\n\x08\x64irector\x18\x03 \x01(\x0c\x12\r\n\x05retry\x18\x04 \x01(\x08\x12\x16\n\x0eserver_time_ms\x18\x05 \x01(\x03\x12\x1d\n\x15\x61\x63knowledged_sequence\x18\x06 \x01(\x04\"\"\n\x10GetTicketRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\":\n\x11GetTicketResponse\x12\x0e\n\x06ticket\x18\x01 \x01(\t\x12\x15\n\rexpires_at_ms\x18\x02 \x01(\x03*\xa3\x01\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12TASK_STATE_PENDING\x10\x01\x12\x18\n\x14TASK_STATE_INSTALLED\x10\x02\x12\x15\n\x11TASK_STATE_FAILED\x10\x03\x12\x1a\n\x16TASK_STATE_QUARANTINED\x10\x04\x12\x15\n\x11TASK_STATE_KILLED\x10\x05*\xa7\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n\x10OUTCOME_NOTIFIED\x10\x01\x12\x15\n\x11OUTCOME_INSTALLED\x10\x02\x12\x13\n\x0fOUTCOME_REMOVED\x10\x03\x12\x12\n\x0eOUTCOME_FAILED\x10\x04\x12\x17\n\x13OUTCOME_ROLLED_BACK\x10\x05\x12\x14\n\x10OUTCOME_DEFERRED\x10\x06\x32\xa8\x01\n\rDeviceService\x12\x43\n\x04Sync\x12\x1c.shoal.device.v1.SyncRequest\x1a\x1d.shoal.device.v1.SyncResponse\x12R\n\tGetTicket\x12!.shoal.device.v1.GetTicketRequest\x1a\".shoal.device.v1.GetTicketResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoal.device.v1.device_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TASKSTATE']._serialized_start=870
-  _globals['_TASKSTATE']._serialized_end=1033
-  _globals['_OUTCOME']._serialized_start=1036
-  _globals['_OUTCOME']._serialized_end=1203
+  _globals['_TASKSTATE']._serialized_start=909
+  _globals['_TASKSTATE']._serialized_end=1072
+  _globals['_OUTCOME']._serialized_start=1075
+  _globals['_OUTCOME']._serialized_end=1242
   _globals['_INSTALLEDTASK']._serialized_start=83
   _globals['_INSTALLEDTASK']._serialized_end=190
   _globals['_ACKNOWLEDGEMENT']._serialized_start=193
   _globals['_ACKNOWLEDGEMENT']._serialized_end=410
   _globals['_SYNCREQUEST']._serialized_start=413
-  _globals['_SYNCREQUEST']._serialized_end=623
-  _globals['_SYNCRESPONSE']._serialized_start=626
-  _globals['_SYNCRESPONSE']._serialized_end=771
-  _globals['_GETTICKETREQUEST']._serialized_start=773
-  _globals['_GETTICKETREQUEST']._serialized_end=807
-  _globals['_GETTICKETRESPONSE']._serialized_start=809
-  _globals['_GETTICKETRESPONSE']._serialized_end=867
-  _globals['_DEVICESERVICE']._serialized_start=1206
-  _globals['_DEVICESERVICE']._serialized_end=1374
+  _globals['_SYNCREQUEST']._serialized_end=662
+  _globals['_SYNCRESPONSE']._serialized_start=665
+  _globals['_SYNCRESPONSE']._serialized_end=810
+  _globals['_GETTICKETREQUEST']._serialized_start=812
+  _globals['_GETTICKETREQUEST']._serialized_end=846
+  _globals['_GETTICKETRESPONSE']._serialized_start=848
+  _globals['_GETTICKETRESPONSE']._serialized_end=906
+  _globals['_DEVICESERVICE']._serialized_start=1245
+  _globals['_DEVICESERVICE']._serialized_end=1413
 # @@protoc_insertion_point(module_scope)

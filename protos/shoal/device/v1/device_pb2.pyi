@@ -69,18 +69,22 @@ class Acknowledgement(_message.Message):
     def __init__(self, boot: _Optional[bytes] = ..., sequence: _Optional[int] = ..., version: _Optional[_Union[_identity_pb2.TaskVersion, _Mapping]] = ..., release_id: _Optional[str] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., error_code: _Optional[str] = ..., at_ms: _Optional[int] = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class SyncRequest(_message.Message):
-    __slots__ = ("epoch", "installed", "acknowledgements", "facts", "device_time_ms")
+    __slots__ = ("epoch", "installed", "acknowledgements", "facts", "device_time_ms", "session", "session_sync")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     INSTALLED_FIELD_NUMBER: _ClassVar[int]
     ACKNOWLEDGEMENTS_FIELD_NUMBER: _ClassVar[int]
     FACTS_FIELD_NUMBER: _ClassVar[int]
     DEVICE_TIME_MS_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    SESSION_SYNC_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     installed: _containers.RepeatedCompositeFieldContainer[InstalledTask]
     acknowledgements: _containers.RepeatedCompositeFieldContainer[Acknowledgement]
     facts: _identity_pb2.DeviceFacts
     device_time_ms: int
-    def __init__(self, epoch: _Optional[int] = ..., installed: _Optional[_Iterable[_Union[InstalledTask, _Mapping]]] = ..., acknowledgements: _Optional[_Iterable[_Union[Acknowledgement, _Mapping]]] = ..., facts: _Optional[_Union[_identity_pb2.DeviceFacts, _Mapping]] = ..., device_time_ms: _Optional[int] = ...) -> None: ...
+    session: bytes
+    session_sync: int
+    def __init__(self, epoch: _Optional[int] = ..., installed: _Optional[_Iterable[_Union[InstalledTask, _Mapping]]] = ..., acknowledgements: _Optional[_Iterable[_Union[Acknowledgement, _Mapping]]] = ..., facts: _Optional[_Union[_identity_pb2.DeviceFacts, _Mapping]] = ..., device_time_ms: _Optional[int] = ..., session: _Optional[bytes] = ..., session_sync: _Optional[int] = ...) -> None: ...
 
 class SyncResponse(_message.Message):
     __slots__ = ("epoch", "next_sync_after_ms", "director", "retry", "server_time_ms", "acknowledged_sequence")
