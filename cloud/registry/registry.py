@@ -209,7 +209,7 @@ class TaskRegistry:
             changed = await connection.execute(
                 sa.update(task_versions)
                 .where(*_is_version(namespace, task, version), task_versions.c.state == PREPARED)
-                .values(state=PUBLISHED, published_at_ms=now_ms)
+                .values(state=PUBLISHED, published_at_ms=now_ms, published_by=actor)
             )
             if changed.rowcount:
                 detail = {"version": version, "digest": found["digest"]}
@@ -237,7 +237,7 @@ class TaskRegistry:
                 sa.func.coalesce(newest.c.version, 0).label("latest_version"),
                 task_versions.c.digest,
                 task_versions.c.published_at_ms,
-                task_versions.c.created_by.label("published_by"),
+                task_versions.c.published_by,
             )
             .outerjoin(newest, newest.c.task == tasks.c.task)
             .outerjoin(

@@ -67,10 +67,12 @@ task_versions = sa.Table(
     sa.Column("digest", sa.String(71), nullable=False),
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("manifest", Json, nullable=False),
-    sa.Column("source_commit", sa.String(64)),
+    # Git's commit in SHA-1 or SHA-256, and "+dirty" when files differed from it.
+    sa.Column("source_commit", sa.String(80)),
     sa.Column("created_at_ms", sa.BigInteger, nullable=False),
     sa.Column("created_by", sa.String(256), nullable=False),
     sa.Column("published_at_ms", sa.BigInteger),
+    sa.Column("published_by", sa.String(256)),
     sa.UniqueConstraint("namespace", "task", "digest"),
 )
 

@@ -81,7 +81,7 @@ class PrepareBody(Body):
     """A bundle's source files by path, task.toml among them; content is base64."""
 
     files: Annotated[dict[str, str], Field(min_length=1)]
-    source_commit: Annotated[str, Field(max_length=64)] | None = None
+    source_commit: Annotated[str, Field(max_length=80)] | None = None
 
 
 class NamespaceBody(Body):
