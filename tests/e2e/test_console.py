@@ -7,10 +7,16 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page, expect
 
+from tests.helpers.admin_cloud import bundle
 from tests.helpers.browser import TestBrowser, open_browser
 from tests.helpers.console_cloud import ConsoleCloud, open_console
 
 pytestmark = pytest.mark.slow
+# What can be used but says nothing to whoever does not see it.
+NAMELESS = """[...document.querySelectorAll('button, a, input, textarea, select')].filter((one) => {
+    const labels = [...(one.labels ?? [])].map((label) => label.textContent).join('');
+    return !(one.getAttribute('aria-label') || one.textContent || labels).trim();
+}).map((one) => one.outerHTML)"""
 PICTURES = Path(__file__).parents[2] / "build/console"
 
 
@@ -214,6 +220,37 @@ async def test_an_empty_cloud_says_how_to_begin(
     ):
         await page.goto(console.page(path))
         await expect(page.get_by_text(says)).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [360, 768, 1920])
+async def test_no_page_is_wider_than_its_window_and_everything_has_a_name(
+    console: ConsoleCloud, browser: TestBrowser, width: int
+) -> None:
+    release = (await console.past())["id"]
+    await console.api.publish(
+        bundle(name="a-task-with-a-name-as-long-as-names-of-tasks-are-allowed-to-be")
+    )
+    reason = {"task": "hello", "killed": True, "reason": "because " * 120}
+    await console.api.post("/kill-switches", reason)
+    page = await browser.page()
+    await page.set_viewport_size({"width": width, "height": 800})
+    await sign_in(page, console)
+    device = console.devices[0]
+    below = (
+        "releases",
+        f"releases/{release}",
+        "tasks",
+        "tasks/hello",
+        "devices",
+        f"devices/{device}",
+        "stop",
+    )
+    for path in ("", *(f"/{one}" for one in below)):
+        await page.goto(console.page(path))
+        await expect(page.get_by_text("Live")).to_be_visible()
+        await expect(page.get_by_role("status", name="Loading")).to_have_count(0)
+        assert await page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, path
+        assert await page.evaluate(NAMELESS) == [], path
 
 
 async def test_a_refused_token_is_told_and_another_is_taken(

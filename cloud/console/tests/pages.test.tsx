@@ -118,6 +118,18 @@ test("pages of devices go forth and back by their tokens, and a new filter begin
   expect(cloud.asked.at(-1)?.path).not.toContain("page_token");
 });
 
+test("a device that holds and says much stays one row", async () => {
+  const installed = Object.fromEntries(
+    Array.from({ length: 12 }, (_, n) => [`task-${n}`, { version: n, digest: "", state: n ? "installed" : "killed" }]),
+  );
+  const attributes = Object.fromEntries(Array.from({ length: 20 }, (_, n) => [`attribute-${n}`, "v".repeat(200)]));
+  cloud.on(`${N}/devices`, () => json({ items: [{ ...device(1), installed, attributes }], next_page_token: "" }));
+  await open("demo/app/devices");
+  expect(text()).toContain("task-0 0 (killed), task-1 1 and 10 more");
+  expect(text()).toContain("and 17 more");
+  expect(document.querySelectorAll(".attribute").length).toBe(3);
+});
+
 test("an address that leads nowhere, and one that is no encoding, are pages", async () => {
   await open("demo/app/nonsense");
   expect(text()).toContain("This address leads nowhere.");

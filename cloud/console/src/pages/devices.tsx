@@ -8,6 +8,9 @@ import { Ago, Attributes, Card, DevicePill, Empty, Failure, Id, Page, Waiting } 
 const STATUSES = ["", "online", "stale", "offline", "revoked"];
 // A busy fleet changes its counts all the time; a table that jumps cannot be read.
 const RELOAD_MS = 2_000;
+/** A row stays a row, whatever a device holds or says of itself; its own page shows all. */
+const TASKS_SHOWN = 2;
+const ATTRIBUTES_SHOWN = 3;
 const DEVICE_ID = /^[0-9a-f]{32}$/;
 
 export function DevicesPage() {
@@ -122,7 +125,7 @@ function DeviceTable({ items }: { items: Device[] }) {
               </td>
               <td>{holds(device)}</td>
               <td>
-                <Attributes of={attributesOf(device)} />
+                <Attributes of={attributesOf(device)} shown={ATTRIBUTES_SHOWN} />
               </td>
               <td className="quiet">
                 <Ago at={device.last_seen_at_ms} />
@@ -138,9 +141,16 @@ function DeviceTable({ items }: { items: Device[] }) {
 function holds(device: Device) {
   const tasks = Object.entries(device.installed);
   if (!tasks.length) return <span className="quiet">nothing</span>;
-  return tasks
-    .map(([task, held]) => `${task} ${held.version}${held.state === "installed" ? "" : ` (${held.state})`}`)
-    .join(", ");
+  const said = tasks.map(
+    ([task, held]) => `${task} ${held.version}${held.state === "installed" ? "" : ` (${held.state})`}`,
+  );
+  const more = said.length - TASKS_SHOWN;
+  return (
+    <span title={said.join(", ")}>
+      {said.slice(0, TASKS_SHOWN).join(", ")}
+      {more > 0 && <span className="quiet"> and {more} more</span>}
+    </span>
+  );
 }
 
 /** What the operator said at enrolment, overridden by what the device says. */

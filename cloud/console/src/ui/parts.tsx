@@ -145,17 +145,20 @@ export function Facts({ rows }: { rows: [ReactNode, ReactNode][] }) {
   );
 }
 
-export function Attributes({ of }: { of: Record<string, string> }) {
+export function Attributes({ of, shown }: { of: Record<string, string>; shown?: number }) {
   const entries = Object.entries(of).sort(([a], [b]) => a.localeCompare(b));
   if (!entries.length) return <span className="quiet">none</span>;
   return (
     <span className="attributes">
-      {entries.map(([name, value]) => (
-        <span key={name} className="attribute">
+      {entries.slice(0, shown).map(([name, value]) => (
+        <span key={name} className="attribute" title={`${name} ${value}`}>
           <span>{name}</span>
           {value}
         </span>
       ))}
+      {shown !== undefined && entries.length > shown && (
+        <span className="quiet">and {entries.length - shown} more</span>
+      )}
     </span>
   );
 }
