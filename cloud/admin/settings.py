@@ -12,6 +12,7 @@ class AdminSettings:
         page_size_max: Most items of a list.
         body_bytes_max: Longest request body; a bundle travels in one, in base64.
         sse_poll_ms: How often an open event stream looks for changes that other processes made.
+        sse_rest_factor: After a look at the database, event streams rest at least this many times as long as it took.
         sse_heartbeat_ms: Longest silence of an event stream; the token is checked again at each heartbeat.
         sse_streams_max: Event streams that one process serves at once.
         sse_releases_max: Newest releases that an event stream follows.
@@ -29,6 +30,7 @@ class AdminSettings:
     page_size_max: int = 500
     body_bytes_max: int = 64 * 1024 * 1024
     sse_poll_ms: int = 500
+    sse_rest_factor: int = 20
     sse_heartbeat_ms: int = 15_000
     sse_streams_max: int = 256
     sse_releases_max: int = 50

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import msgspec
 
 from cloud.admin.errors import NotReady
+from cloud.admin.operations.overview import FleetCounts
 from cloud.admin.settings import AdminSettings
 from cloud.observability.metrics import EVENT_STREAMS
 from device_agent.clock import Clock
@@ -41,6 +42,7 @@ class Shown:
 
 
 type Look = Callable[[], Awaitable[Iterable[Shown]]]
+type SharedLook = Shared[tuple[Shown, ...]]
 
 
 def encode_event(shown: Shown, number: int) -> bytes:
@@ -48,25 +50,37 @@ def encode_event(shown: Shown, number: int) -> bytes:
     return b"event: %s\nid: %d\ndata: %s\n\n" % (shown.event.encode(), number, shown.data)
 
 
-class SharedLook:
-    """One look at the database for all who ask within an interval."""
+class Shared[T]:
+    """One look at the database for all who ask within an interval; after a dear one it rests longer."""
 
-    def __init__(self, look: Look, interval_ms: int, clock: Clock) -> None:
+    def __init__(
+        self, look: Callable[[], Awaitable[T]], interval_ms: int, rest_factor: int, clock: Clock
+    ) -> None:
+        """Keeps what it is given.
+
+        Args:
+            look: Looks.
+            interval_ms: Age at which what was seen is old.
+            rest_factor: It is not old, either, before this many times as long as the look took.
+            clock: Monotonic clock.
+        """
         self._look = look
         self._interval_ns = interval_ms * 1_000_000
+        self._rest_factor = rest_factor
         self._clock = clock
         self._lock = asyncio.Lock()
-        self._seen: tuple[Shown, ...] = ()
-        self._at_ns: int | None = None
+        self._seen: tuple[T] | None = None
+        self._old_at_ns = 0
 
-    async def __call__(self) -> tuple[Shown, ...]:
-        """What there is to show, at most one interval old."""
+    async def __call__(self) -> T:
+        """What was seen last, or what is to be seen now."""
         async with self._lock:
-            now_ns = self._clock.monotonic_ns()
-            if self._at_ns is None or now_ns - self._at_ns >= self._interval_ns:
-                self._seen = tuple(await self._look())
-                self._at_ns = now_ns
-            return self._seen
+            started_ns = self._clock.monotonic_ns()
+            if self._seen is None or started_ns >= self._old_at_ns:
+                self._seen = (await self._look(),)
+                took_ns = self._clock.monotonic_ns() - started_ns
+                self._old_at_ns = started_ns + max(self._interval_ns, took_ns * self._rest_factor)
+            return self._seen[0]
 
 
 class EventStreams:
@@ -76,6 +90,7 @@ class EventStreams:
         self._settings = settings
         self._clock = clock
         self._looks: dict[str, SharedLook] = {}
+        self._counts: dict[str, Shared[FleetCounts]] = {}
         self._open = 0
         self._closing = asyncio.Event()
 
@@ -87,9 +102,25 @@ class EventStreams:
         """The look that readers of a namespace share."""
         found = self._looks.get(namespace)
         if found is None:
-            found = SharedLook(look, self._settings.sse_poll_ms // 2, self._clock)
-            self._looks[namespace] = found
+
+            async def seen() -> tuple[Shown, ...]:
+                return tuple(await look())
+
+            found = self._looks[namespace] = self._share(seen)
         return found
+
+    def counts(
+        self, namespace: str, count: Callable[[], Awaitable[FleetCounts]]
+    ) -> Shared[FleetCounts]:
+        """The counts of a namespace's fleet that its readers share."""
+        found = self._counts.get(namespace)
+        if found is None:
+            found = self._counts[namespace] = self._share(count)
+        return found
+
+    def _share[T](self, look: Callable[[], Awaitable[T]]) -> Shared[T]:
+        settings = self._settings
+        return Shared(look, settings.sse_poll_ms // 2, settings.sse_rest_factor, self._clock)
 
     def admit(self) -> None:
         """Counts a new stream in.

@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator, Iterable
 import pytest
 
 from cloud.admin.errors import NotReady, Unauthenticated
-from cloud.admin.rest.streams import HEARTBEAT, RETRY, EventStreams, Shown, shown_of
+from cloud.admin.rest.streams import HEARTBEAT, RETRY, EventStreams, Shared, Shown, shown_of
 from cloud.admin.settings import AdminSettings
 from device_agent.clock import SystemClock
+from tests.helpers.manual_clock import ManualClock
 
 FAST = AdminSettings(sse_poll_ms=2, sse_heartbeat_ms=6, sse_streams_max=2)
 WAIT_S = 5
@@ -104,3 +105,46 @@ async def test_readers_share_a_look() -> None:
     for _ in range(2):
         await next_event(open_stream(streams, board))
     assert board.looks == 1
+
+
+async def test_a_dear_look_is_taken_rarely_and_shared() -> None:
+    clock, looks = ManualClock(), 0
+
+    async def look() -> int:
+        nonlocal looks
+        looks += 1
+        clock.advance_ms(300)  # what counting a big fleet takes
+        return looks
+
+    shared = Shared(look, 250, 20, clock)
+    assert await asyncio.gather(*(shared() for _ in range(5))) == [1] * 5
+    clock.advance_ms(5_699)
+    assert await shared() == 1
+    clock.advance_ms(1)
+    assert await shared() == 2
+
+
+async def test_a_cheap_look_is_as_fresh_as_the_interval() -> None:
+    clock, looks = ManualClock(), 0
+
+    async def look() -> int:
+        nonlocal looks
+        looks += 1
+        return looks
+
+    shared = Shared(look, 250, 20, clock)
+    seen = []
+    for _ in range(4):
+        seen.append(await shared())
+        clock.advance_ms(125)
+    assert seen == [1, 1, 2, 2]
+
+
+async def test_a_look_that_fails_is_taken_again_at_once() -> None:
+    async def look() -> int:
+        raise NotReady("away")
+
+    shared = Shared(look, 250, 20, ManualClock())
+    for _ in range(2):
+        with pytest.raises(NotReady):
+            await shared()

@@ -5,7 +5,7 @@ Rules of this module:
 - The clock's "now" is no change: an overview is sent when something in it other than `now_ms` differs.
 """
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 
 from fastapi import Request
@@ -13,6 +13,7 @@ from fastapi.responses import StreamingResponse
 
 from cloud.admin.caller import Caller, Scope
 from cloud.admin.operations.admin import Admin
+from cloud.admin.operations.overview import FleetCounts
 from cloud.admin.paging import PageRequest
 from cloud.admin.rest.context import AdminOf, CallerOf, NamespaceOf, bearer_token
 from cloud.admin.rest.routes.scoped import namespace_router, needs
@@ -28,10 +29,12 @@ READER = Caller(
 NOTICES_SHOWN = 20
 
 
-async def look_at(admin: Admin, namespace: str) -> Iterable[Shown]:
+async def look_at(
+    admin: Admin, namespace: str, counts: Callable[[], Awaitable[FleetCounts]]
+) -> Iterable[Shown]:
     """All that a stream shows of a namespace."""
     newest = PageRequest(size=admin.settings.sse_releases_max)
-    overview = await admin.overview.overview(READER, namespace)
+    overview = await admin.overview.overview(READER, namespace, await counts())
     releases = await admin.releases.list(READER, namespace, newest)
     notices = await admin.audit.notices(READER, namespace, PageRequest(size=NOTICES_SHOWN))
     return (
@@ -57,7 +60,8 @@ async def stream_events(
         again = await admin.tokens.authenticate(token)
         again.require(Scope.RELEASE_READ, namespace)
 
-    look = streams.shared(namespace, lambda: look_at(admin, namespace))
+    counts = streams.counts(namespace, lambda: admin.overview.count(READER, namespace))
+    look = streams.shared(namespace, lambda: look_at(admin, namespace, counts))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(
         streams.stream(look, recheck), media_type="text/event-stream", headers=headers
