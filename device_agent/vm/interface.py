@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from device_agent.vm.errors import LimitInvalid
-from device_agent.vm.scheduler import Priority
+from device_agent.vm.turns import Priority
 
 OK = "ok"
 TASK_ERROR = "TASK_ERROR"

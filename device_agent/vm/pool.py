@@ -35,7 +35,9 @@ from device_agent.vm.interface import (
 )
 from device_agent.vm.machine import Hub, raise_if_not_made
 from device_agent.vm.process_vm import ProcessHub
-from device_agent.vm.scheduler import (
+from device_agent.vm.scheduler import Scheduler
+from device_agent.vm.settings import VmSettings
+from device_agent.vm.turns import (
     Bounds,
     Closed,
     Happening,
@@ -43,14 +45,12 @@ from device_agent.vm.scheduler import (
     Ran,
     Refusal,
     Retired,
-    Scheduler,
     Start,
     Submitted,
     TimePassed,
     TurnAway,
     Withdrawn,
 )
-from device_agent.vm.settings import VmSettings
 
 MIB = 1024 * 1024
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from device_agent.tasks.manifest import Manifest
 from device_agent.vm.interface import RunOrder, VmLimits, VmSpec
-from device_agent.vm.scheduler import Priority
+from device_agent.vm.turns import Priority
 
 CONFIG_MODULE = "_shoal_config"
 

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from device_agent.vm.interface import VmLimits
 from tests.bench.rows import BenchRow, at_most, ratio_to
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ BARE = "def on_event(event): pass"
 GAINS = {"light": 1.52, "heavy": 1.26}  # Walle's, over threads that share a GIL
 PROCESS_SHARE = 0.95
 BARE_MIB = 2.0
+LIMITS = VmLimits(wall_ms=60_000, memory_mib=256)
 
 type Run = Callable[[bytes], Awaitable[None]]
 
@@ -73,15 +75,16 @@ async def measure(at_once: tuple[int, ...] = AT_ONCE, share: float = 1.0) -> lis
     for program, runs in PROGRAMS.items():
         for count in at_once:
             runs_now = max(int(runs * share), count)
-            found += _compared(program, count, await _race(program, count, runs_now))
+            found += compared(program, count, await race(program, count, runs_now))
     return found + await _memory()
 
 
-async def _race(program: str, count: int, runs: int) -> dict[str, Timed]:
+async def race(program: str, count: int, runs: int) -> dict[str, Timed]:
+    """Runs the contenders in turn, each with `count` runs at once."""
     contenders = _contenders(program, count)
     timed = {name: Timed() for name in contenders}
     for _, warm in contenders.values():
-        await asyncio.gather(*[warm(_event(number)) for number in range(count)])
+        await asyncio.gather(*[warm(event(number)) for number in range(count)])
     for _ in range(ROUNDS[program]):
         for name, (_, run) in contenders.items():
             await _closed_loop(run, count, runs, timed[name])
@@ -96,7 +99,7 @@ async def _closed_loop(run: Run, count: int, runs: int, timed: Timed) -> None:
     async def client() -> None:
         for number in numbers:
             began = time.perf_counter()
-            await run(_event(number))
+            await run(event(number))
             timed.run_ms.append((time.perf_counter() - began) * 1e3)
 
     began = time.perf_counter()
@@ -105,17 +108,16 @@ async def _closed_loop(run: Run, count: int, runs: int, timed: Timed) -> None:
 
 
 def _contenders(program: str, count: int) -> dict[str, tuple[Callable[[], Awaitable[None]], Run]]:
-    from device_agent.vm.interface import VmLimits, VmPool
+    from device_agent.vm.interface import VmPool
     from device_agent.vm.pool import InterpreterPool, ProcessPool
     from tests.helpers.tasks_in_vm import make_spec
 
-    limits = VmLimits(wall_ms=60_000, memory_mib=256)
     source = (ROOT / f"tests/bench/tasks/{program}.py").read_text()
-    spec = make_spec(source, key=program, limits=limits, concurrency=count)
+    spec = make_spec(source, key=program, limits=LIMITS, concurrency=count)
 
     def of(pool: VmPool) -> tuple[Callable[[], Awaitable[None]], Run]:
-        async def run(event: bytes) -> None:
-            result = await pool.run(spec, event)
+        async def run(data: bytes) -> None:
+            result = await pool.run(spec, data)
             assert result.outcome == "ok", result
 
         return pool.close, run
@@ -138,10 +140,10 @@ def _threads(program: str, count: int) -> tuple[Callable[[], Awaitable[None]], R
     found.loader.exec_module(module)
     executor = ThreadPoolExecutor(count)
 
-    async def run(event: bytes) -> None:
+    async def run(data: bytes) -> None:
         loop = asyncio.get_running_loop()
         done = await loop.run_in_executor(
-            executor, testing.run, module.on_event, Event.from_bytes(event)
+            executor, testing.run, module.on_event, Event.from_bytes(data)
         )
         assert done.emits
 
@@ -151,7 +153,8 @@ def _threads(program: str, count: int) -> tuple[Callable[[], Awaitable[None]], R
     return end, run
 
 
-def _compared(program: str, count: int, timed: dict[str, Timed]) -> Iterator[BenchRow]:
+def compared(program: str, count: int, timed: dict[str, Timed]) -> Iterator[BenchRow]:
+    """The rows of one race."""
     head = f"{program}, {count} at once"
     for name, one in timed.items():
         yield BenchRow(name=f"{head}: {name}", value=one.per_s(), unit="1/s")
@@ -186,11 +189,12 @@ async def _memory() -> list[BenchRow]:
 async def _held(pool: "Pool[Any]", source: str) -> tuple[float, float]:
     """Resident and unique MiB of one of 8 warm VMs: the growth of this process, and what its children hold."""
     from device_agent.vm.process_vm import ProcessVm
-    from tests.helpers.tasks_in_vm import make_event, make_spec
+    from tests.helpers.tasks_in_vm import make_spec
 
     before = _smaps("self")
-    specs = [make_spec(source, key=str(number)) for number in range(AT_ONCE[-1])]
-    await asyncio.gather(*[pool.run(spec, make_event()) for spec in specs])
+    specs = [make_spec(source, key=str(n), limits=LIMITS) for n in range(AT_ONCE[-1])]
+    for result in await asyncio.gather(*[pool.run(spec, event(0)) for spec in specs]):
+        assert result.outcome == "ok", result
     pids = [vm._process.pid for vm in pool.vms() if isinstance(vm, ProcessVm) and vm._process]
     after = _smaps("self")
     held = [_smaps(str(pid)) for pid in pids] or [(after[0] - before[0], after[1] - before[1])]
@@ -213,7 +217,8 @@ def _settings() -> "VmSettings":
     return VmSettings(vms_max=8, runs_parallel_max=8, vms_memory_mib_max=4_096)
 
 
-def _event(number: int) -> bytes:
+def event(number: int) -> bytes:
+    """The nth event, in its binary form."""
     from shoal_task.event import Event
 
     return Event(1, b"", uid=number.to_bytes(16), sequence=number + 1).to_bytes()

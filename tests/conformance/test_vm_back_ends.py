@@ -8,14 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from shoal_task import upload
+from shoal_task.run_state import MemoryKept, RunState
 
 from device_agent.vm import process, process_child
 from device_agent.vm.errors import VmClosed, VmCreateFailed, VmDeadlinePassed, VmRetired
 from device_agent.vm.interface import AT_ONCE, Emit, RunOrder, RunResult, VmLimits
 from device_agent.vm.pool import InterpreterPool, Pool, ProcessPool
 from device_agent.vm.process_vm import ProcessVm
-from device_agent.vm.scheduler import Priority
 from device_agent.vm.settings import VmSettings
+from device_agent.vm.turns import Priority
 from tests.helpers.tasks_in_vm import make_event, make_spec
 
 pytestmark = pytest.mark.slow
@@ -164,7 +166,7 @@ CASES = {
         from shoal_task import emit, tensor
         def on_event(event):
             x = tensor.frombuffer(event.payload, "uint8").astype("float32")
-            emit("out", tensor.relu(x - 2.0).astype("uint8").tobytes())
+            emit("out", tensor.relu(x - 2.0).astype("uint8"))  # any buffer, without a copy before
         """,
         ("ok",),
         payloads=(bytes([1, 2, 3, 9]),),
@@ -421,3 +423,28 @@ async def test_a_run_that_waits_for_an_answer_is_killed(
 
     result = await pool.run(spec, make_event(), answer=answer)
     assert result.outcome == "WALL_LIMIT"
+
+
+async def test_the_guest_api_keeps_asks_and_computes(pool: InterpreterPool | ProcessPool) -> None:
+    """kv, table, clock, upload, image and signal in a VM, where their modules load by themselves."""
+    spec = make_spec("""
+        from shoal_task import clock, config, image, kv, log, signal, table, tensor, upload
+        WORD = config.get("word", "none")
+        def on_event(event):
+            kv.put("n", str(int(kv.get("n") or b"0") + 1).encode())
+            table.append("t", {"n": kv.get("n").decode()})
+            small = image.resize(tensor.full((6, 8, 3), 7.0), 3, 4)
+            re, im = signal.rfft(tensor.ones(12))
+            upload.send("out", image.to_bytes(small))
+            log(f"{WORD} {clock.wall_ms()} {kv.keys()} {table.rows('t')} {re[0].item():.0f}")
+    """)
+    kept, parts = MemoryKept(), upload.Parts()
+    for number in (1, 2):
+        state = RunState(kept, lambda: 42)
+        result = await pool.run(spec, make_event(), answer=state.answer)
+        assert (result.outcome, result.message) == ("ok", "")
+        kept.apply(state.changes)
+        rows = [{"n": str(n)} for n in range(1, number + 1)]
+        assert result.logs == (f"none 42 ['n'] {rows} 12",)
+        assert parts.add(result.emits[0].payload) == bytes([7]) * 36
+    assert kept.by_key == {"n": b"2"}

@@ -10,7 +10,7 @@ from device_agent.agent.settings import AgentSettings
 from device_agent.tasks.manifest import Schedule
 from device_agent.vm.errors import VmRetired
 from device_agent.vm.interface import AT_ONCE, Answer, RunOrder, RunResult, VmSpec, answer_nothing
-from device_agent.vm.scheduler import Priority
+from device_agent.vm.turns import Priority
 from tests.helpers.devices import VirtualDevice, event
 from tests.helpers.fake_cloud import FakeCloud
 from tests.helpers.fake_pool import FakePool

@@ -116,9 +116,9 @@ def test_figures_and_the_flame_graph_say_where_time_went(
     assert summary["outputs"] == [{"topic": "counted", "messages": 2, "payload_bytes": 10}]
     assert summary["samples"] > 5
     shares = {one["function"]: one["total_share"] for one in summary["functions"]}
-    assert shares["main.py busy"] > 0.8
-    assert "main.py busy: " in flame.read_text()
-    assert "main.py busy.&lt;locals&gt;.&lt;genexpr&gt;" in flame.read_text()
+    assert shares["counter/main.py busy"] > 0.8
+    assert "counter/main.py busy: " in flame.read_text()
+    assert "counter/main.py busy.&lt;locals&gt;.&lt;genexpr&gt;" in flame.read_text()
 
 
 def test_a_flame_graph_without_a_folder_is_refused_before_anything_runs(

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from device_agent.vm.scheduler import (
-    MEAN_WEIGHT,
+from device_agent.vm.scheduler import MEAN_WEIGHT, Scheduler
+from device_agent.vm.turns import (
     Bounds,
     Closed,
     Effect,
@@ -18,7 +18,6 @@ from device_agent.vm.scheduler import (
     Ran,
     Refusal,
     Retired,
-    Scheduler,
     Start,
     Submitted,
     TimePassed,
