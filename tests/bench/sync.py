@@ -26,6 +26,7 @@ DEVICES, RELEASES = 10_000, 300
 ROUNDS = 5
 CALLS, IN_FLIGHT = 3_000, 64
 REQUESTS = 3_000
+PEER = "bare ASGI app"
 
 
 def rows() -> list[BenchRow]:
@@ -120,21 +121,25 @@ async def beside_business() -> list[BenchRow]:
             shop.clock.now_ms = NOW_MS
             shop.face._this_second = 0
             rates[name].append(await _requests(shop.app, headers))
-    bare, without, same_rate, changed = (sorted(kept)[ROUNDS // 2] for kept in rates.values())
-    peer = "bare ASGI app"
+    bare, without, unchanged, changed = (sorted(kept)[ROUNDS // 2] for kept in rates.values())
+    name = "business requests a second, {} / bare app"
     return [
-        BenchRow(
-            name="business request with a profile, nothing changed",
-            value=1e6 / same_rate - 1e6 / bare,
-            unit="us added",
-        ),
-        BenchRow(
-            name="business request with a profile, changed and signed",
-            value=1e6 / changed - 1e6 / bare,
-            unit="us added",
-        ),
-        ratio_to(peer, "business request without a profile / bare app", without / bare, 0.7),
+        ratio_to(PEER, name.format("without a profile"), without / bare, 0.7),
+        _against_bare(name.format("nothing changed"), unchanged, bare),
+        _against_bare(name.format("changed and signed"), changed, bare),
+        _added("business request, nothing changed", unchanged, bare),
+        _added("business request, changed and signed", changed, bare),
     ]
+
+
+def _against_bare(name: str, rate: float, bare: float) -> BenchRow:
+    """No target: the bare app takes a few microseconds, checking a profile's signature alone tens of them."""
+    ratio = rate / bare
+    return BenchRow(name=name, value=ratio, unit="ratio", peer=PEER, ratio=ratio)
+
+
+def _added(name: str, rate: float, bare: float) -> BenchRow:
+    return BenchRow(name=name, value=1e6 / rate - 1e6 / bare, unit="us added")
 
 
 async def _requests(app: object, headers: Sequence[bytes | None]) -> float:
