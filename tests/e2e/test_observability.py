@@ -91,20 +91,24 @@ async def test_a_release_is_one_trace_and_both_ends_count(tmp_path: Path) -> Non
 
 def check_trace(receiver: OtlpReceiver, traceparent: str) -> None:
     """The operator's request, the installation and its acknowledgement hang together."""
-    told = re.fullmatch(r"00-([0-9a-f]{32})-([0-9a-f]{16})-01", traceparent)
+    told = re.fullmatch(r"00-([0-9a-f]{32})-([0-9a-f]{16})-0[13]", traceparent)
     assert told
     trace_id, released_in = told.groups()
     spans = receiver.of_trace(trace_id)
-    assert [(span.service, span.name) for span in spans] == [
-        ("shoal-cloud", "POST"),
-        ("shoal-agent", "shoal.install"),
-        ("shoal-cloud", "shoal.gateway.acknowledge"),
-    ], receiver.spans
-    request, install, acknowledge = spans
-    assert (request.span_id, request.parent_id) == (released_in, "")
-    assert install.parent_id == acknowledge.parent_id == request.span_id
+    by_id = {span.span_id: span for span in spans}
+    assert {span.service for span in spans} == {"shoal-cloud", "shoal-agent"}
+    (request,) = (span for span in spans if not span.parent_id)
+    assert re.fullmatch(r"POST /\S+/releases", request.name)
+    ancestor = by_id[released_in]  # the web framework may have spans of its own
+    while ancestor.parent_id:
+        ancestor = by_id[ancestor.parent_id]
+    assert ancestor == request
+    (install,) = (span for span in spans if span.service == "shoal-agent")
+    assert (install.name, install.parent_id) == ("shoal.install", released_in)
     assert install.attributes == {"shoal.task": TASK, "shoal.version": 1}
-    assert request.end_ns <= install.end_ns <= acknowledge.end_ns
+    acknowledged = [span for span in spans if span.name == "shoal.gateway.acknowledge"]
+    assert {span.parent_id for span in acknowledged} == {released_in}
+    assert request.start_ns <= install.start_ns <= install.end_ns <= acknowledged[-1].end_ns
 
 
 def check_device(metrics: Metrics) -> None:
@@ -130,4 +134,4 @@ def check_cloud(metrics: Metrics) -> None:
         for (name, labels), count in metrics.items()
         if name == "shoal_admin_http_requests_total" and made.items() <= dict(labels).items()
     ]
-    assert sum(posts) >= 3, "tokens, a version and a release were made"
+    assert sum(posts) >= 2, "tokens and a release were made"
