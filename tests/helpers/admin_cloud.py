@@ -86,11 +86,14 @@ class AdminCloud:
         answer = await self.post(path, {"actor": "somebody", "scopes": list(scopes)})
         return str(answer.json()["token"])
 
+    @staticmethod
+    def encode(files: Mapping[str, bytes]) -> dict[str, str]:
+        """Files as a request carries them."""
+        return {path: base64.b64encode(data).decode() for path, data in files.items()}
+
     async def publish(self, files: Mapping[str, bytes] | None = None) -> tuple[str, int]:
         """Publishes a task as an operator's machine would; gives its name and version."""
-        encoded = {
-            path: base64.b64encode(data).decode() for path, data in (files or bundle()).items()
-        }
+        encoded = self.encode(files or bundle())
         prepared = (await self.post("/tasks:prepare", {"files": encoded})).json()
         task, version = prepared["task"], prepared["version"]
         if not prepared["already_published"]:

@@ -30,7 +30,7 @@ from cloud.admin.operations.views import (
 )
 from cloud.admin.paging import Page, PageRequest, decode_token, encode_token, page_limit
 from cloud.admin.settings import AdminSettings
-from cloud.rollout.machine import Command, Stage
+from cloud.rollout.machine import PPM, Command, Stage
 from cloud.rollout.release import Coverage, Release, ReleaseDraft, ReleaseEvent
 from cloud.rollout.service import ReleaseService
 from cloud.store.database import Database
@@ -38,6 +38,7 @@ from cloud.store.tables import kill_switches, release_devices
 from device_agent.tasks.names import check_release_id, check_task_name
 
 ALL_TASKS = ""
+VERSION_MAX = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +108,24 @@ def parse_command(name: str) -> Command:
         raise ArgumentInvalid(f"command {name!r}: choose from {names}") from None
 
 
+def _check_version(name: str, version: int, least: int) -> None:
+    if not least <= version <= VERSION_MAX:
+        raise ArgumentInvalid(f"{name} {version}: choose {least} to {VERSION_MAX}")
+
+
+def _check_bounds(new: NewRelease) -> None:
+    """Refuses numbers that no release has: the wire's are wider than the database's."""
+    _check_version("version", new.version, 1)
+    _check_version("rollback_version", new.rollback_version or 0, 0)
+    for stage in new.stages:
+        for name, share in (
+            ("share_ppm", stage.share_ppm),
+            ("promote_at_ppm", stage.promote_at_ppm),
+        ):
+            if not 0 <= share <= PPM:
+                raise ArgumentInvalid(f"{name} {share}: choose 0 to {PPM}, which is 100 %")
+
+
 def _event_view(event: ReleaseEvent) -> ReleaseEventView:
     return ReleaseEventView(
         revision=event.revision,
@@ -151,6 +170,7 @@ class ReleaseOperations:
     ) -> ReleaseView:
         """Makes a release; the same idempotency key gives the same release."""
         caller.require(Scope.RELEASE_WRITE, namespace)
+        _check_bounds(new)
         draft = ReleaseDraft(
             task=check_task_name(new.task),
             version=new.version,
@@ -182,6 +202,7 @@ class ReleaseOperations:
         """Starts, pauses, resumes, aborts, promotes or rolls back."""
         caller.require(Scope.RELEASE_WRITE, namespace)
         check_reason(reason, self._settings)
+        _check_version("rollback_version", rollback_version or 0, 0)
         release = await self._releases.command(
             namespace,
             check_release_id(release_id),

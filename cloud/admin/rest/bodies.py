@@ -1,4 +1,9 @@
-"""What callers send: every field with its bounds, unknown fields refused."""
+"""What callers send: fields and their types, unknown ones refused.
+
+Rules of this module:
+
+- How many stages and attributes there may be is said by what checks them (rollout, targeting), for every face.
+"""
 
 from typing import Annotated
 
@@ -18,7 +23,7 @@ class Body(BaseModel):
 class TargetingBody(Body):
     """Whom a release is for: each attribute must be equal; empty is all."""
 
-    attributes: dict[str, str] = Field(default_factory=dict, max_length=32)
+    attributes: dict[str, str] = Field(default_factory=dict)
 
 
 class StageBody(Body):
@@ -34,7 +39,7 @@ class NewReleaseBody(Body):
     task: str
     version: Annotated[int, Field(ge=1, le=2**31 - 1)]
     targeting: TargetingBody = Field(default_factory=TargetingBody)
-    stages: list[StageBody] = Field(default_factory=list, max_length=100)
+    stages: list[StageBody] = Field(default_factory=list)
     rollback_version: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
     start: bool = False
 
@@ -56,7 +61,7 @@ class ReasonBody(Body):
 class EnrolmentBody(Body):
     """Codes that enrol one device each."""
 
-    attributes: dict[str, str] = Field(default_factory=dict, max_length=32)
+    attributes: dict[str, str] = Field(default_factory=dict)
     valid_for_s: Annotated[int, Field(ge=1)] = 3600
     count: Annotated[int, Field(ge=1)] = 1
 
