@@ -94,3 +94,6 @@ def _check_texts(one: device_pb2.Acknowledgement, chars_max: int) -> None:
     texts = (version.task, version.digest, one.release_id, one.error_code, one.traceparent)
     if max(map(len, texts)) > chars_max:
         raise SyncInvalid(f"a text of an acknowledgement is longer than {chars_max} characters")
+    # PostgreSQL takes no such text, and would refuse the acknowledgements of others with it.
+    if any("\0" in text for text in texts):
+        raise SyncInvalid("a text of an acknowledgement has a zero byte in it")

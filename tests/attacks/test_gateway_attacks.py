@@ -146,6 +146,7 @@ BAD: dict[str, Callable[[], device_pb2.SyncRequest]] = {
     "zero": lambda: acknowledging((BOOT, 0)),
     "sequence": lambda: acknowledging((BOOT, 1 << 63)),
     "text": lambda: acknowledging((BOOT, 1), text="x" * 129),
+    "zero byte": lambda: acknowledging((BOOT, 1), text="FAILED\0"),
 }
 
 
