@@ -24,6 +24,7 @@ from cloud.gateway.pacing import (
     PREFIXES,
     PRESSURE_STEPS,
     Load,
+    base_ms,
     next_sync_after_ms,
 )
 from cloud.gateway.profile import DeviceView
@@ -95,6 +96,7 @@ class Answerer:
         self._signer = signer
         self._settings = settings
         self._load = Load(settings.pacing)
+        self._bases = [base_ms(settings.pacing, stepping=one) for one in (False, True)]
         self._paces: dict[tuple[bool, int], dict[str, bytes]] = {}
         self._retry = varint_field(_NEXT, settings.pacing.retry_ms) + varint_field(_RETRY, 1)
         self._now_ms = -1
@@ -185,10 +187,11 @@ class Answerer:
         )
 
     def _frame(self, release_set: ReleaseSet, peer: DevicePeer, now_ms: int) -> bytes:
-        level = self._load.count(now_ms)
-        paces = self._paces.get((release_set.stepping, level))
+        stepping = release_set.stepping
+        level = self._load.count(now_ms, self._bases[stepping])
+        paces = self._paces.get((stepping, level))
         if paces is None:
-            paces = self._pace_fields(release_set.stepping, level)
+            paces = self._pace_fields(stepping, level)
         return release_set.epoch_field + paces[peer.device_id[:PREFIX_CHARS]]
 
     def _pace_fields(self, stepping: bool, level: int) -> dict[str, bytes]:

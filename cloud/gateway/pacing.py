@@ -3,7 +3,7 @@
 Rules of this module:
 
 - The interval is the short one while a release is on its way, the long one else.
-- Above the rate that the gateway is made for, intervals stretch in proportion, so that the rate comes back to it.
+- Above the rate that the gateway is made for, intervals stretch until the rate comes back to it.
 - Jitter goes by the device's id: a fleet that starts at once spreads out, and one device keeps its rhythm.
 """
 
@@ -25,36 +25,41 @@ def next_sync_after_ms(
     Args:
         place: From the device's id, 0 to PLACES - 1.
         stepping: A release is on its way.
-        pressure: Rate over the rate that the gateway is made for; below one it does not count.
+        pressure: What the interval is multiplied by; below one it does not count.
     """
-    base = settings.stepping_interval_ms if stepping else settings.interval_ms
+    base = base_ms(settings, stepping=stepping)
     stretched = min(base * max(1.0, pressure), settings.interval_ms_max)
     # From -1 at the first place to +1 at the last.
     offset = 2 * place / (PLACES - 1) - 1
     return max(1, round(stretched * (1 + offset * settings.jitter_ppm / 1_000_000)))
 
 
-class Load:
-    """Rate of Syncs, second by second, as pressure on the gateway."""
+def base_ms(settings: PacingSettings, *, stepping: bool) -> int:
+    """The interval without pressure."""
+    return settings.stepping_interval_ms if stepping else settings.interval_ms
 
-    __slots__ = ("_count", "_per_s_max", "_second", "level")
+
+class Load:
+    """How far Syncs are ahead of the rate that the gateway is made for: a bucket that each fills and time empties.
+
+    What is in the bucket is added to the interval, so that those who call now come back one after the other at that
+    rate, and a fleet settles where its devices / interval is just that rate. (Stretching by the rate of the last second
+    settles at a multiple of it, and lets a herd through twice.)
+    """
+
+    __slots__ = ("_at_ms", "_lag_ms", "_lag_ms_max", "_slot_ms")
 
     def __init__(self, settings: PacingSettings) -> None:
-        self._per_s_max = settings.syncs_per_s_max
-        self._second = 0
-        self._count = 0
-        # Pressure in steps of 1 / PRESSURE_STEPS.
-        self.level = PRESSURE_STEPS
+        self._slot_ms = 1_000 / settings.syncs_per_s_max
+        self._lag_ms_max = settings.interval_ms_max
+        self._lag_ms = 0.0
+        self._at_ms = 0
 
-    def count(self, now_ms: int) -> int:
-        """Counts a Sync; gives the level of the last full second, or of this one once it is higher."""
-        second = now_ms // 1000
-        if second != self._second:
-            self.level = self._level() if second == self._second + 1 else PRESSURE_STEPS
-            self._second = second
-            self._count = 0
-        self._count += 1
-        return self.level
-
-    def _level(self) -> int:
-        return max(PRESSURE_STEPS, self._count * PRESSURE_STEPS // self._per_s_max)
+    def count(self, now_ms: int, base_ms: int) -> int:
+        """Counts a Sync; gives the pressure on an interval of `base_ms`, in steps of 1 / PRESSURE_STEPS."""
+        # A clock that goes back empties nothing; one that goes ahead empties all.
+        elapsed_ms = max(0, now_ms - self._at_ms)
+        self._at_ms = now_ms
+        lag_ms = max(0.0, self._lag_ms - elapsed_ms) + self._slot_ms
+        self._lag_ms = min(lag_ms, self._lag_ms_max)
+        return PRESSURE_STEPS + int(self._lag_ms * PRESSURE_STEPS // base_ms)

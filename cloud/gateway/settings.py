@@ -44,7 +44,7 @@ class PacingSettings:
         interval_ms_max: Back-pressure never stretches an interval beyond this.
         retry_ms: After "the gateway is behind": ask again.
         jitter_ppm: An interval is moved by up to this many millionths either way, by the device's id.
-        syncs_per_s_max: Rate above which intervals stretch in proportion.
+        syncs_per_s_max: Rate above which intervals stretch until it is kept.
     """
 
     interval_ms: int = 60_000

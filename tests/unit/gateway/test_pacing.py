@@ -1,5 +1,7 @@
+from collections import Counter
 from itertools import product
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,6 +11,7 @@ from cloud.gateway.pacing import (
     PREFIXES,
     PRESSURE_STEPS,
     Load,
+    base_ms,
     next_sync_after_ms,
 )
 from cloud.gateway.settings import PacingSettings
@@ -49,10 +52,45 @@ def test_there_is_always_a_next_time(place: int, stepping: bool, pressure: float
     assert 1 <= chosen <= SETTINGS.interval_ms_max * 1.1
 
 
-def test_load_is_told_a_second_later_and_falls_again() -> None:
+def test_below_the_rate_there_is_no_pressure() -> None:
     load = Load(SETTINGS)
-    levels = [load.count(1_000) for _ in range(40)]
-    assert set(levels) == {PRESSURE_STEPS}
-    assert load.count(2_000) == 4 * PRESSURE_STEPS
-    assert load.count(3_000) == PRESSURE_STEPS
-    assert load.count(9_000) == PRESSURE_STEPS
+    assert {load.count(n * 100, 1_000) for n in range(1_000)} == {PRESSURE_STEPS}
+
+
+def test_pressure_grows_with_what_is_ahead_of_the_rate_and_falls_with_time() -> None:
+    load = Load(SETTINGS)
+    assert [load.count(0, 1_000) for _ in range(40)][-1] == 5 * PRESSURE_STEPS  # 40 slots of 100 ms
+    assert (
+        load.count(0, 10_000) == PRESSURE_STEPS + 1
+    )  # the same lag is little beside a long interval
+    assert load.count(4_000, 1_000) == PRESSURE_STEPS
+    many = [load.count(4_000, 1_000) for _ in range(10_000)]
+    assert many[-1] == PRESSURE_STEPS + SETTINGS.interval_ms_max * PRESSURE_STEPS // 1_000
+
+
+def test_a_clock_that_jumps_does_not_bring_everyone_at_once_nor_keep_them_away() -> None:
+    load = Load(SETTINGS)
+    before = [load.count(10_000_000, 1_000) for _ in range(40)][-1]
+    assert load.count(5_000, 1_000) >= before
+    assert load.count(5_000 + 5_000, 1_000) == PRESSURE_STEPS
+
+
+@pytest.mark.parametrize("stepping", [False, True])
+@pytest.mark.parametrize("devices", [2_000, 30_000])
+def test_a_herd_is_spread_before_it_comes_back(devices: int, stepping: bool) -> None:
+    """All devices call within one second, as after an outage; afterwards the gateway is never overrun."""
+    settings = PacingSettings(syncs_per_s_max=500)
+    load = Load(settings)
+    due = Counter({0: devices})
+    rates = []
+    for second in range(600):
+        rates.append(due[second])
+        for n in range(due.pop(second, 0)):
+            base = base_ms(settings, stepping=stepping)
+            pressure = load.count(second * 1_000, base) / PRESSURE_STEPS
+            wait_ms = next_sync_after_ms(
+                settings, place=n * 37 % PLACES, stepping=stepping, pressure=pressure
+            )
+            due[second + max(1, round(wait_ms / 1_000))] += 1
+    assert rates[0] == devices
+    assert max(rates[1:]) <= settings.syncs_per_s_max * 1.4
