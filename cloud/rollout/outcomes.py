@@ -5,7 +5,8 @@ Rules of this module:
 - The caller has dropped duplicates (device, boot, sequence) and hands acknowledgements over in order, inside the
   transaction in which it moves its high-water mark: row and mark commit together.
 - A row only moves along TRANSITIONS: a "notified" that comes late never undoes an "installed".
-- Times are the cloud's: when it learned of it. A device's clock may be wrong, and what we claim must hold.
+- Times are the cloud's: when it learned of it. A device's clock may be wrong, and what we claim must hold. When the
+  cloud's own clock goes back, a row's times stand still, so that a curve never ends before it began.
 - What names no release of the namespace is dropped: a device may say what it likes.
 """
 
@@ -75,6 +76,8 @@ def fold(row: DeviceRow | None, outcome: str, error_code: str, now_ms: int) -> D
     """The row after an acknowledgement; the same row when it may not move there."""
     if outcome not in TRANSITIONS or (row and outcome not in TRANSITIONS[row.outcome]):
         return row
+    if row is not None:
+        now_ms = max(now_ms, row.updated_at_ms)
     notified = row.notified_at_ms if row else None
     installed = row.installed_at_ms if row else None
     return DeviceRow(

@@ -47,6 +47,34 @@ def test_a_device_only_goes_forward_or_comes_back_by_installing(outcomes: list[s
     assert (rows[-1].installed_at_ms is not None) == any(installed)
 
 
+@given(
+    told=st.lists(
+        st.tuples(st.sampled_from(OUTCOMES), st.integers(0, 100)), min_size=1, max_size=12
+    )
+)
+def test_a_rows_times_never_go_back_with_the_clock(told: list[tuple[str, int]]) -> None:
+    row: DeviceRow | None = None
+    for outcome, now_ms in told:
+        before, row = row, fold(row, outcome, "", now_ms)
+        assert row is not None
+        assert before is None or row.updated_at_ms >= before.updated_at_ms
+        for at_ms in (row.notified_at_ms, row.installed_at_ms):
+            assert at_ms is None or told[0][1] <= at_ms <= row.updated_at_ms
+
+
+@pytest.mark.slow
+async def test_a_curve_holds_its_bounds_when_the_clocks_go_back(database: Database) -> None:
+    fleet = await ReleaseFleet.make(database, devices=40)
+    release = await fleet.service.create(NS, ReleaseDraft(task=TASK, version=2, start=True), "ann")
+    await fleet.acknowledge(release, fleet.devices, "notified")
+    fleet.clock.advance_ms(-3_600_000)
+    for device in fleet.devices[:20]:
+        await fleet.acknowledge(release, [device], "installed")
+    points = await fleet.service.coverage_curve(NS, release.id)
+    assert [point.at_ms for point in points] == sorted({point.at_ms for point in points})
+    assert (points[-1].notified, points[-1].installed) == (40, 20)
+
+
 def test_a_late_notification_undoes_nothing() -> None:
     rows = folded(["installed", "notified", "deferred", "failed"])
     assert [row.outcome for row in rows] == ["installed"] * 4
