@@ -82,14 +82,23 @@ def _checked(attributes: Mapping[object, object], settings: TargetingSettings) -
         )
     checked: dict[str, str] = {}
     for name, value in attributes.items():
-        if not isinstance(name, str) or not 0 < len(name.encode()) <= settings.key_bytes_max:
+        if not isinstance(name, str) or not 0 < _size_bytes(name) <= settings.key_bytes_max:
             raise TargetingInvalid(
                 f"targeting: an attribute's name must be text of 1 to {settings.key_bytes_max} bytes"
             )
-        if not isinstance(value, str) or len(value.encode()) > settings.value_bytes_max:
+        if not isinstance(value, str) or _size_bytes(value) > settings.value_bytes_max:
             raise TargetingInvalid(
                 f"targeting: the value of {name!r} must be text of at most "
                 f"{settings.value_bytes_max} bytes; write numbers in quotes"
             )
         checked[name] = value
     return checked
+
+
+def _size_bytes(text: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        raise TargetingInvalid(
+            "targeting: a name or value is no Unicode text (half of a surrogate pair); type it again"
+        ) from None

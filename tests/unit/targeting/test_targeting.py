@@ -59,12 +59,31 @@ def test_nothing_said_is_everyone() -> None:
         ({"attributes": {"": "x"}}, "1 to 64 bytes"),
         ({"attributes": {"ö" * 33: "x"}}, "1 to 64 bytes"),
         ({"attributes": {"os": "x" * 257}}, "at most 256 bytes"),
+        ({"attributes": {"\ud800": "x"}}, "no Unicode text"),
+        ({"attributes": {"os": "x\udfff"}}, "no Unicode text"),
         ({"attributes": {str(n): "x" for n in range(33)}}, "at most 32 fit"),
     ],
 )
 def test_what_is_half_understood_is_refused(value: object, says: str) -> None:
     with pytest.raises(TargetingInvalid, match=says):
         Targeting.from_json(value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(value=JSON | st.fixed_dictionaries({"attributes": JSON}))
+def test_any_json_is_read_in_full_or_refused(value: object) -> None:
+    try:
+        targeting = Targeting.from_json(value)
+    except TargetingInvalid:
+        return
+    assert isinstance(value, dict)
+    assert targeting.to_json() == {"attributes": value.get("attributes", {})}
 
 
 def test_limits_are_settings() -> None:
