@@ -37,6 +37,9 @@ class SeenNonces:
         if self._turned_at_ms is None:
             self._turned_at_ms = now_ms
         elapsed_ms = now_ms - self._turned_at_ms
+        if elapsed_ms < 0:
+            # The clock went back: counted anew from here, or a full set would refuse everyone until it catches up.
+            self._turned_at_ms = now_ms
         if elapsed_ms >= 2 * self._window_ms:
             self._old = set()
             self._young = set()

@@ -1,9 +1,12 @@
 """The Sync that rides on a business request."""
 
+import asyncio
+
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from cloud.gateway.business import App, Message, Receive, Scope, Send
 from cloud.gateway.follower import Follower
 from cloud.gateway.metrics import ProfileCollector
 from cloud.gateway.nonces import SeenNonces
@@ -27,6 +30,77 @@ from tests.helpers.business import Shop, Shopper
 from tests.helpers.release_sets import NAMESPACE, release, request, row, version
 from tests.helpers.seed_store import Seed
 from tests.helpers.sync_fleet import NOW_MS
+
+START: Message = {"type": "http.response.start", "status": 200, "headers": [(b"a", b"b")]}
+
+
+async def streams(_scope: Scope, receive: Receive, send: Send) -> None:
+    """A chunk for each chunk that comes in, informational and trailing parts around them."""
+    await send({"type": "http.response.start", "status": 206, "headers": iter([(b"a", b"b")])})
+    while (message := await receive())["more_body"]:
+        await send({"type": "http.response.body", "body": message["body"], "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+    await send({"type": "http.response.trailers", "headers": [(b"c", b"d")]})
+
+
+async def says_no_headers(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """A HEAD, say: a start without headers and an empty body."""
+    await send({"type": "http.response.start", "status": 304})
+    await send({"type": "http.response.body"})
+
+
+async def breaks_before(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    raise ConnectionError("the app's own, before it said anything")
+
+
+async def breaks_amid(_scope: Scope, _receive: Receive, send: Send) -> None:
+    await send(dict(START))
+    raise LookupError("the app's own, amid its answer")
+
+
+async def is_cancelled(_scope: Scope, _receive: Receive, send: Send) -> None:
+    await send(dict(START))
+    raise asyncio.CancelledError
+
+
+async def speaks_other_extensions(_scope: Scope, _receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.debug", "info": {}})
+    await send(dict(START))
+    await send({"type": "http.response.pathsend", "path": "/tmp/file"})
+
+
+APPS: dict[str, App] = {
+    app.__name__: app
+    for app in (
+        streams,
+        says_no_headers,
+        breaks_before,
+        breaks_amid,
+        is_cancelled,
+        speaks_other_extensions,
+    )
+}
+
+
+async def spoken(app: App, scope: Scope) -> list[Message]:
+    """All that the app said to a server, and what it raised."""
+    said: list[Message] = []
+    parts = iter([b"one", b"two", b""])
+
+    async def receive() -> Message:
+        part = next(parts)
+        return {"type": "http.request", "body": part, "more_body": bool(part)}
+
+    async def send(message: Message) -> None:
+        if "headers" in message:
+            message = {**message, "headers": list(message["headers"])}
+        said.append(message)
+
+    try:
+        await app(dict(scope), receive, send)
+    except BaseException as error:
+        said.append({"type": "raised", "what": repr(error)})
+    return said
 
 
 async def test_a_device_hears_of_a_change_in_the_shops_answer() -> None:
@@ -100,6 +174,30 @@ async def test_the_shops_own_fault_stays_its_own() -> None:
         await Shop().get(Shopper().header(request(epoch=1)), "/broken")
 
 
+@pytest.mark.parametrize("header", ["good", "v1.rubbish", "x" * 8_000, ""])
+@pytest.mark.parametrize("name", APPS)
+async def test_any_app_says_the_same_to_server_and_client_as_without_us(
+    name: str, header: str
+) -> None:
+    app = APPS[name]
+    place = Shop(app=app)
+    value = Shopper().header(request(epoch=1)) if header == "good" else header
+    scope = {"type": "http", "headers": [(b"host", b"x"), (b"shoal-profile", value.encode())]}
+    with_us, alone = await spoken(place.app, scope), await spoken(app, scope)
+    added = [
+        (name, text)
+        for message in with_us
+        for name, text in message.get("headers", ())
+        if name == CHANGES_HEADER.encode()
+    ]
+    started = any(message["type"] == "http.response.start" for message in alone)
+    assert len(added) == (started and header == "good")
+    for message in (*with_us, *alone):
+        if "headers" in message or message["type"] == "http.response.start":
+            message["headers"] = [one for one in message.get("headers", ()) if one not in added]
+    assert with_us == alone
+
+
 async def test_other_protocols_pass_untouched() -> None:
     seen: list[str] = []
 
@@ -145,6 +243,15 @@ def test_nonces_are_remembered_for_a_window_and_bounded() -> None:
     assert seen.take("d", b"2", 500)
     assert not seen.take("d", b"3", 500)  # full
     assert seen.take("d", b"3", 700)
+
+
+def test_nonces_survive_a_clock_that_was_far_ahead() -> None:
+    seen = SeenNonces(window_ms=100, nonces_max=4)
+    assert seen.take("d", b"1", 10_000_000)
+    assert seen.take("d", b"2", 10_000_000)
+    assert not seen.take("d", b"3", 50)  # full
+    assert not seen.take("d", b"1", 120)  # and remembered
+    assert seen.take("d", b"3", 200)  # a window after it went back, not ten thousand seconds after
 
 
 def test_metrics_tell_how_headers_ended() -> None:
