@@ -182,6 +182,12 @@ class ReleaseAgainstFleet(RuleBasedStateMachine):
         self.sent.append((device, outcome))
         self.arrive(device, outcome)
 
+    @rule(share=st.sampled_from([Fraction(1, 3), Fraction(1, 2), Fraction(1)]))
+    def many_that_are_reached_install(self, share: Fraction) -> None:
+        reached = sorted(self.fleet.reached())
+        for device in reached[: round(len(reached) * share)]:
+            self.arrive(device, "installed")
+
     @precondition(lambda self: self.sent)
     @rule(data=st.data())
     def an_acknowledgement_comes_again(self, data: st.DataObject) -> None:
