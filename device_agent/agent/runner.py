@@ -76,6 +76,7 @@ class Runner:
         self._pool = pool
         self._on_reports = on_reports
         self._in_flight: dict[tuple[str, int], Active] = {}
+        self._unbegun: set[asyncio.Task[None]] = set()  # their events wait for their turn
         self._active: dict[str, Active] = {}
         self._pause_until_ms: dict[str, int] = {}
         self._changed = asyncio.Event()
@@ -95,11 +96,13 @@ class Runner:
                 await self._wait(None)
 
     async def serve(self, stop: asyncio.Event) -> None:
-        """Runs work as it comes, until `stop`; returns when the last run has ended."""
+        """Runs work as it comes, until `stop`; returns when the last run that has begun has ended."""
         async with asyncio.TaskGroup() as group:
             while not stop.is_set():
                 self._start(group)
                 await self._wait(self._next_pause_s())
+            for waiting in self._unbegun:
+                waiting.cancel()
 
     async def _wait(self, timeout_s: float | None) -> None:
         try:
@@ -128,7 +131,8 @@ class Runner:
             alone = rows[task].deaths > 0
             for work in self._next(active, 1 if alone else self._settings.events_handed_max):
                 self._in_flight[(work.task, work.sequence)] = active
-                group.create_task(self._run(active, work, self._order(active, work, alone=alone)))
+                order = self._order(active, work, alone=alone)
+                self._unbegun.add(group.create_task(self._run(active, work, order)))
                 started += 1
         return started
 
@@ -147,7 +151,7 @@ class Runner:
     def _next(self, active: Active, at_most: int) -> list[Work]:
         task = active.row.task
         handed = Counter(name for name, _ in self._in_flight)[task]
-        if handed >= at_most:
+        if handed > at_most // 2:  # enough for now: reading ahead costs as much for one as for many
             return []
         waiting = self._store.log.waiting(task, at_most)
         new = [work for work in waiting if (task, work.sequence) not in self._in_flight]
@@ -219,10 +223,17 @@ class Runner:
             pause_ms = self._settings.retry_ms_min
             self._pause_until_ms[work.task] = self._clock.monotonic_ms() + pause_ms
         finally:
+            self._begin()
             del self._in_flight[(work.task, work.sequence)]
             self._changed.set()
 
+    def _begin(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._unbegun.discard(task)
+
     def _mark(self, work: Work) -> None:
+        self._begin()
         if not self._store.outbox.has_room():
             raise _NoRoom
         with self._store.transaction(durable=False):

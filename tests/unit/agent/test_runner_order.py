@@ -184,3 +184,48 @@ async def test_a_full_outbox_holds_back_what_was_handed_already(
     await asyncio.wait_for(running, 5)
     assert pool.runs == []
     assert device.core.store.held.agent().events_open == 5
+
+
+async def test_an_agent_that_stops_begins_nothing_new_and_ends_what_runs(
+    cloud: FakeCloud, device: VirtualDevice
+) -> None:
+    cloud.publish("echo", 1, ECHO, triggers=[1001])
+    cloud.release("echo", 1)
+    await device.turns(1)
+    begun, release = asyncio.Event(), asyncio.Event()
+
+    class SlowPool(QueuePool):
+        async def run(
+            self,
+            spec: VmSpec,
+            event: bytes,
+            *,
+            order: RunOrder = AT_ONCE,
+            on_start: Callable[[], None] | None = None,
+            answer: Answer = answer_nothing,
+        ) -> RunResult:
+            if not begun.is_set():
+                assert on_start is not None
+                on_start()
+                begun.set()
+                await release.wait()
+                return await FakePool.run(self, spec, event, order=order, answer=answer)
+            return await super().run(spec, event, order=order, on_start=on_start, answer=answer)
+
+    pool = SlowPool()
+    device.core.runner._pool = pool
+    device.core.feed([event(number) for number in range(5)])
+    stop = asyncio.Event()
+    serving = asyncio.create_task(device.core.runner.serve(stop))
+    await begun.wait()
+    await settle()
+    assert pool.lines
+    stop.set()
+    device.core.runner.wake()
+    await settle()
+    assert not serving.done()
+    release.set()
+    await asyncio.wait_for(serving, 5)
+    assert [uid for _, uid in pool.runs] == [event(0).uid]
+    assert device.core.store.held.agent().events_open == 4
+    assert device.core.store.log.take_running() == []
