@@ -139,9 +139,11 @@ async def test_stopping_lets_a_run_finish_and_says_the_rest(
             on_start: Callable[[], None] | None = None,
             answer: Answer = answer_nothing,
         ) -> RunResult:
+            assert on_start is not None
+            on_start()
             started.set()
             await release.wait()
-            return await super().run(spec, event, order=order, on_start=on_start, answer=answer)
+            return await super().run(spec, event, order=order, answer=answer)
 
     cloud.release("echo", 1)
     agent = Agent(cloud, tmp_path, Slow())

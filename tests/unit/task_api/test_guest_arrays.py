@@ -1,6 +1,8 @@
 """The guest's arrays, images and signals against numpy."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -163,3 +165,111 @@ def test_arrays_by_the_names_of_the_standard() -> None:
         tensor.expand_dims(x, 5)
     with pytest.raises(ValueError, match="step is 0"):
         tensor.arange(0, 1, 0)
+
+
+ODD = np.array([[1.5, -2.5, np.nan, 0.0], [np.inf, 3.5, -0.5, 3.5], [-np.inf, 1.0, 1.0, -1.0]])
+
+
+def same(x: tensor.Tensor, expected: NDArray[Any]) -> None:
+    assert x.shape == expected.shape
+    np.testing.assert_array_equal(to_numpy(x), expected.astype("f8"))
+
+
+@pytest.mark.parametrize(
+    "name", ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal"]
+)
+def test_comparisons_broadcast_and_know_not_a_number(name: str) -> None:
+    ours, theirs = getattr(tensor, name), getattr(np, name)
+    same(ours(to_tensor(ODD), to_tensor(ODD[:1])), theirs(ODD, ODD[:1]))
+    same(ours(to_tensor(ODD), 1.0), theirs(ODD, 1.0))
+    same(ours(1.0, to_tensor(ODD)), theirs(1.0, ODD))
+    whole = tensor.tensor([[3, 4], [5, 6]], "int64")
+    same(ours(whole, 4), theirs(np.array([[3, 4], [5, 6]]), 4))
+    with pytest.raises(TypeError, match="cast one"):
+        ours(whole, to_tensor(np.ones(2)))
+
+
+@pytest.mark.parametrize("name", ["log", "log1p", "sin", "cos", "floor", "ceil", "round"])
+def test_functions_of_one_number(name: str) -> None:
+    positive = np.abs(RANDOM.standard_normal((3, 4))) * 5 + 0.1
+    array = (
+        positive
+        if name.startswith("log")
+        else np.concatenate([positive, -positive, [[0.5, 1.5, 2.5, -0.5]]])
+    )
+    x = array.astype("f4").astype("f8")
+    near(getattr(tensor, name)(to_tensor(x)), getattr(np, name)(x))
+    near(getattr(tensor, name)(to_tensor(x)[::2, 1:]), getattr(np, name)(x[::2, 1:]))
+    with pytest.raises(TypeError, match="cast it first"):
+        getattr(tensor, name)(tensor.tensor([1], "int32"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=3), st.data())
+def test_order_sums_and_choices(shape: list[int], data: st.DataObject) -> None:
+    axis = data.draw(st.integers(-len(shape), len(shape) - 1))
+    array = RANDOM.integers(-3, 4, shape).astype("f8")
+    x = to_tensor(array)
+    same(tensor.argsort(x, axis), np.argsort(array, axis, stable=True))
+    same(tensor.argsort(x, axis, descending=True), np.argsort(-array, axis, stable=True))
+    same(tensor.sort(x, axis), np.sort(array, axis))
+    same(tensor.sort(x, axis, descending=True), -np.sort(-array, axis))
+    same(tensor.cumulative_sum(x, axis), np.cumsum(array, axis))
+    length = shape[axis]
+    indices = data.draw(st.lists(st.integers(-length, length - 1), max_size=6))
+    same(tensor.take(x, indices, axis), np.take(array, np.array(indices, int), axis))
+    positive = tensor.greater(x, 0.0)
+    same(tensor.where(positive, x, 0.0), np.where(array > 0, array, 0))
+    same(
+        tensor.where(positive, x, to_tensor(array[..., :1])),
+        np.where(array > 0, array, array[..., :1]),
+    )
+    even = tensor.equal(x, 2.0)
+    same(tensor.logical_or(positive, even), (array > 0) | (array == 2))
+    same(tensor.logical_and(positive, tensor.logical_not(even)), (array > 0) & (array != 2))
+    same(tensor.any(positive, axis), (array > 0).any(axis))
+    same(tensor.all(positive, axis, True), (array > 0).all(axis, keepdims=True))
+    near(tensor.pow(tensor.abs(x), 2.5), np.abs(array) ** 2.5)
+
+
+def test_not_a_number_comes_last_both_ways() -> None:
+    row = to_tensor(np.array([2.0, np.nan, -1.0, np.inf, np.nan, 0.0]))
+    assert tensor.argsort(row).tolist() == [2, 5, 0, 3, 1, 4]
+    assert tensor.argsort(row, descending=True).tolist() == [3, 0, 5, 2, 1, 4]
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint8"])
+def test_whole_numbers_have_an_order_too(dtype: str) -> None:
+    x = tensor.asarray([[3, 1, 2], [9, 7, 8]], dtype)
+    assert tensor.sort(x).tolist() == [[1, 2, 3], [7, 8, 9]]
+    assert tensor.cumulative_sum(x).tolist() == [[3, 4, 6], [9, 16, 24]]
+    assert tensor.take(x, [2, -3], 1).tolist() == [[2, 3], [8, 9]]
+    assert tensor.where(tensor.less(x, 3), x, tensor.asarray(0, dtype)).dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("act", "error", "says"),
+    [
+        (lambda x: tensor.take(x, [4], 0), ValueError, "outside an axis of length 3"),
+        (lambda x: tensor.take(x, [0], 5), ValueError, "axis"),
+        (lambda x: tensor.argsort(x, 5), ValueError, "axis"),
+        (lambda x: tensor.where(x, x, x), TypeError, "a condition of uint8"),
+        (lambda x: tensor.cumulative_sum(x, -4), ValueError, "axis"),
+        (lambda x: tensor.equal(x, to_tensor(np.ones(5))), ValueError, "."),
+        (lambda _: tensor.log("x"), TypeError, "."),  # type: ignore[arg-type]  # an author's mistake
+    ],
+)
+def test_what_cannot_be_is_refused(
+    act: Callable[[tensor.Tensor], object], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        act(to_tensor(ODD))
+
+
+def test_everything_is_there_and_empty_arrays_pass() -> None:
+    for name in tensor.__all__:
+        assert getattr(tensor, name) is not None
+    empty = tensor.zeros((0, 3))
+    assert tensor.sort(empty).shape == tensor.log(empty).shape == (0, 3)
+    assert tensor.take(empty, [], 1).shape == (0, 0)
+    assert tensor.argsort(empty, 0).shape == (0, 3)

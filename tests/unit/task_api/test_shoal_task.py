@@ -1,10 +1,28 @@
 """The guest API outside a VM, as an author's unit tests use it."""
 
+import inspect
+from pathlib import Path
+from types import ModuleType
+
 import pytest
 import shoal_task
-from shoal_task import Event, emit, log, tensor, testing
+from shoal_task import (
+    Event,
+    clock,
+    config,
+    emit,
+    image,
+    kv,
+    log,
+    signal,
+    table,
+    tensor,
+    testing,
+    upload,
+)
 from shoal_task.border import resource_path
 
+INNER = {"split", "names"}  # of tests and consumers
 EVENT = Event(7, b"abc", uid=bytes(16))
 
 
@@ -47,3 +65,20 @@ def test_everything_it_names_is_there() -> None:
         assert getattr(shoal_task, name) is not None
     for name in tensor.__all__:
         assert getattr(tensor, name) is not None
+
+
+@pytest.mark.parametrize("module", [clock, config, image, kv, signal, table, tensor, upload])
+def test_all_that_it_offers_is_documented(module: ModuleType) -> None:
+    page = (Path(__file__).parents[3] / "docs/reference/guest.md").read_text()
+    offered = getattr(module, "__all__", None) or [
+        name
+        for name, value in vars(module).items()
+        if inspect.isfunction(value) and value.__module__ == module.__name__ and name[0] != "_"
+    ]
+    short = module.__name__.removeprefix("shoal_task.")
+    missing = [
+        name
+        for name in offered
+        if f"`{name}`" not in page and f"{short}.{name}(" not in page and name not in INNER
+    ]
+    assert not missing, f"say in docs/reference/guest.md what {short}.{missing} do"
