@@ -4,7 +4,7 @@ import re
 import xml.etree.ElementTree as ET
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud.simulation.flame import PAD, WIDTH, flame_svg, shares
@@ -39,6 +39,7 @@ FRAMES = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.lists(FRAMES, min_size=1, max_size=6).map(tuple), st.integers(1, 50)))
 def test_the_picture_is_xml_to_scale_and_the_same_each_time(
     stacks: dict[tuple[str, ...], int],

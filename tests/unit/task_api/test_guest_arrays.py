@@ -29,7 +29,7 @@ def near(x: tensor.Tensor, expected: Array, tolerance: float = 1e-5) -> None:
     assert float(np.abs(to_numpy(x) - expected).max(initial=0.0)) <= tolerance * scale
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(1, 200))
 def test_fft_is_numpys(length: int) -> None:
     real, imaginary = RANDOM.standard_normal((2, 3, length)).astype("f4").astype("f8")
@@ -103,7 +103,7 @@ def bilinear(array: Array, height: int, width: int) -> Array:
     return out
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.tuples(*[st.integers(1, 9)] * 4), st.sampled_from([1, 3]))
 def test_resize_is_bilinear(sizes: tuple[int, ...], channels: int) -> None:
     rows, columns, height, width = sizes
@@ -204,7 +204,7 @@ def test_functions_of_one_number(name: str) -> None:
         getattr(tensor, name)(tensor.tensor([1], "int32"))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=3), st.data())
 def test_order_sums_and_choices(shape: list[int], data: st.DataObject) -> None:
     axis = data.draw(st.integers(-len(shape), len(shape) - 1))

@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from shoal_task import Event, clock, config, kv, table, testing, upload
 from shoal_task.run_state import (
@@ -214,6 +214,7 @@ def test_nothing_is_asked_while_the_module_loads() -> None:
         kv.get("a")
 
 
+@settings(deadline=None)
 @given(st.integers(0, 200_000), st.randoms(use_true_random=False))
 def test_uploads_come_together_in_any_order(size: int, random: Random) -> None:
     data = random.randbytes(size)

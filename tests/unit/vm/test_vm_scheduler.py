@@ -346,10 +346,13 @@ class SchedulerMachine(RuleBasedStateMachine):
                 assert began == sorted(began)
 
 
-TestScheduler = SchedulerMachine.TestCase
-TestScheduler.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+SchedulerMachine.TestCase.settings = settings(
+    max_examples=100, stateful_step_count=40, deadline=None
+)
+TestScheduler = pytest.mark.slow(SchedulerMachine.TestCase)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("bcd"), st.integers(1, 400)), min_size=30, max_size=60))
 def test_a_background_event_is_next_once_it_has_waited_whatever_comes(
@@ -370,6 +373,7 @@ def test_a_background_event_is_next_once_it_has_waited_whatever_comes(
     raise AssertionError("it never ran")
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 1_000), st.integers(1, 1_000), st.integers(1, 5), st.integers(1, 5))
 def test_two_busy_tasks_get_the_same_time_whatever_their_runs_cost(
