@@ -103,7 +103,7 @@ def parse_json[T](data: bytes, kind: type[T]) -> T:
     """
     try:
         return msgspec.json.decode(data, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RequestInvalid(
             f"the body cannot be read: {error}; see docs/reference/device-https.md"
         ) from error

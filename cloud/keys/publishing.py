@@ -80,7 +80,7 @@ class SignedRoles:
         """
         try:
             value = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise PublicationRefused(f"signed roles are not JSON: {error}") from error
         if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
             raise PublicationRefused("signed roles are an object of role name to metadata text")

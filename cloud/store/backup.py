@@ -30,7 +30,7 @@ from cloud.store.backup_file import (
 )
 from cloud.store.database import Database
 from cloud.store.epochs import bump_epoch
-from cloud.store.errors import RestoreRefused, SchemaMismatch
+from cloud.store.errors import BackupDamaged, RestoreRefused, SchemaMismatch
 from cloud.store.namespaces import list_namespaces
 from cloud.store.schema import (
     MIGRATION_SETTINGS,
@@ -158,7 +158,10 @@ async def _load(connection: AsyncConnection, file: Path) -> int:
 
 def _decoded(rows: Iterator[TableRow], found: sa.MetaData) -> Iterator[TableRow]:
     for row in rows:
-        columns = found.tables[row.table].columns
+        table = found.tables.get(row.table)
+        if table is None or not row.values.keys() <= set(table.columns.keys()):
+            raise BackupDamaged(f"the backup's table {row.table[:64]!r} is unknown; use another")
+        columns = table.columns
         values = {name: _decode(columns[name], value) for name, value in row.values.items()}
         yield TableRow(table=row.table, values=values)
 

@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+import msgspec
+
 from cloud.store.errors import BackupDamaged
 
 FORMAT = 1
@@ -58,9 +60,14 @@ class BackupHeader:
                 f"this is no backup of format {FORMAT}; name a file that `backup` wrote, "
                 "or restore it with the version of Shoal that did"
             )
-        return cls(
-            schema=line["schema"], made_at_ms=line["made_at_ms"], sequences=line["sequences"]
-        )
+        try:
+            return msgspec.convert(
+                {name: line.get(name) for name in ("schema", "made_at_ms", "sequences")}, cls
+            )
+        except msgspec.ValidationError as error:
+            raise BackupDamaged(
+                f"the backup's first line is damaged: {error}; use another"
+            ) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,9 +157,13 @@ def read_rows(path: Path) -> Iterator[TableRow]:
     for line in _lines(path):
         value = _parsed(line)
         if isinstance(value, list):
+            if len(value) != len(columns):
+                raise BackupDamaged(f"a row of {table} has other columns; use another backup")
             yield TableRow(table=table, values=dict(zip(columns, value, strict=True)))
         elif isinstance(value, dict) and "table" in value:
-            table, columns = value["table"], value["columns"]
+            table, columns = value["table"], value.get("columns")
+            if not isinstance(table, str) or not isinstance(columns, list):
+                raise BackupDamaged("a table of the backup has no columns; use another backup")
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -171,7 +182,7 @@ def _lines(path: Path) -> Iterator[bytes]:
 def _parsed(line: bytes) -> object:
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise BackupDamaged("a line of the backup is not JSON; use another backup") from None
 
 

@@ -77,7 +77,7 @@ def decode_envelope(data: bytes) -> Envelope:
             (one.keyid, binascii.a2b_base64(one.sig, strict_mode=True)) for one in parsed.signatures
         )
         payload = binascii.a2b_base64(parsed.payload, strict_mode=True)
-    except (msgspec.DecodeError, binascii.Error, UnicodeError) as error:
+    except (msgspec.DecodeError, RecursionError, binascii.Error, UnicodeError) as error:
         raise ValueError(f"not a DSSE envelope: {error}") from error
     if not 1 <= len(signatures) <= SIGNATURES_MAX:
         raise ValueError(f"an envelope has 1 to {SIGNATURES_MAX} signatures, not {len(signatures)}")

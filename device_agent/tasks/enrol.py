@@ -9,7 +9,6 @@ Rules of this module:
 """
 
 import base64
-import binascii
 import hashlib
 import json
 import shutil
@@ -75,7 +74,7 @@ class EnrolmentCode(msgspec.Struct, frozen=True):
             Namespace.parse(code.namespace)
             if not code.url.startswith("https://") or len(bytes.fromhex(code.ca_sha256)) != 32:
                 raise ValueError("its address or fingerprint is malformed")
-        except (ValueError, binascii.Error, msgspec.DecodeError, NameInvalid) as error:
+        except (ValueError, RecursionError, msgspec.DecodeError, NameInvalid) as error:
             raise EnrolmentCodeInvalid(
                 "this is no enrolment code; copy the whole line that `shoal device token create` printed"
             ) from error
@@ -228,7 +227,7 @@ def _ask(
 def _read_answer(path: str, status: int, data: bytes) -> dict[str, object]:
     try:
         value = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise EnrolmentFailed(f"{path}: status {status} and no JSON; is this the right address?")

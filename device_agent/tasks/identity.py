@@ -91,7 +91,7 @@ class Identity:
                 key_pem=(folder / KEY_FILE).read_bytes(),
                 root=stored.root.encode(),
             )
-        except (msgspec.DecodeError, OSError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OSError) as error:
             raise IdentityInvalid(f"{path} cannot be read: {error}; enrol again") from error
         _check_certificate(identity)
         return identity

@@ -159,7 +159,7 @@ class Manifest:
         """
         try:
             document = json.loads(data) if len(data) <= SOURCE_BYTES_MAX else None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise _refused(f"is not JSON ({error}); publish the task again") from None
         if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
             raise _refused(f"is not a manifest of format {FORMAT}; update the agent")
@@ -176,7 +176,7 @@ def parse_manifest(toml_text: str) -> Manifest:
         raise _refused(f"is longer than {SOURCE_BYTES_MAX} bytes; move data into resources")
     try:
         document = tomllib.loads(toml_text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise _refused(f"is not TOML: {error}") from None
     return _read(Manifest, document, toml_text)
 

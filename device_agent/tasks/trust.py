@@ -231,7 +231,7 @@ def _parse_keys(data: bytes) -> DirectorKeys:
             for keyid, key in json.loads(data)["keys"].items()
             if key["keytype"] == "ed25519" and key["scheme"] == "ed25519"
         }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise MetadataInvalid(f"{DIRECTOR_TARGET} cannot be read: {error}") from error
 
 

@@ -115,7 +115,7 @@ def read_director(envelope: bytes, *, keys: DirectorKeys) -> DirectorDocument:
     _check_signature(split, keys)  # V2
     try:
         document = _decoder.decode(split.payload)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DirectorInvalid(
             f"the signed document cannot be read: {error}; update the agent, or the cloud"
         ) from error

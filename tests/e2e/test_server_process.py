@@ -21,9 +21,11 @@ NAMESPACE = "demo/app"
 @pytest.fixture
 async def cloud(tmp_path: Path) -> AsyncIterator[LocalCloud]:
     made = LocalCloud(tmp_path / "cloud", namespace=NAMESPACE)
-    await made.process.start()
-    yield made
-    await made.process.stop()
+    try:
+        await made.process.start()
+        yield made
+    finally:
+        await made.process.stop()
 
 
 @pytest.fixture

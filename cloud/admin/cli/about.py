@@ -55,7 +55,8 @@ def _keys(client: RestClient) -> str:
         if row["state"] != "ok"
     ]
     if not ending:
-        first = min(rows, key=lambda row: int(row["expires_at_ms"]))
+        by_hand = [row for row in rows if row["kind"] not in ("snapshot", "timestamp")]
+        first = min(by_hand, key=lambda row: int(row["expires_at_ms"]))
         return f"good; {first['name']} is the first to expire, at {utc(first['expires_at_ms'])} UTC"
     shown = ", ".join(ending[:NAMES_SHOWN_MAX])
     return f"EXPIRING: {shown}; `shoal keys status` lists them, `shoal keys renew --due` signs anew"

@@ -32,7 +32,7 @@ from cloud.store.namespaces import create_namespace
 from cloud.store.tables import audit_log, device_streams, devices, enrolment_tokens, notices
 from cloud.targeting.errors import TargetingInvalid
 from device_agent import failpoint
-from device_agent.tasks.enrol import EnrolmentCode, enrol, fetch_server_time, renew
+from device_agent.tasks.enrol import EnrolmentCode, enrol, enrol_anew, fetch_server_time, renew
 from device_agent.tasks.fetch import Fetcher
 from device_agent.tasks.identity import Identity
 from device_agent.tasks.proof import PURPOSE_RENEW, make_proof
@@ -441,3 +441,31 @@ async def test_bad_requests_have_clear_answers(
     error = json.loads(answer.body)["error"]
     assert (answer.status, error["code"]) == (status, code)
     assert error["hint"]
+
+
+async def test_a_device_becomes_another_with_a_new_key(cloud: Cloud, tmp_path: Path) -> None:
+    """For one of two that share a certificate; broken off, the same code goes on with the same new key."""
+    folder = tmp_path / "identity"
+    before = await cloud.enrol(folder, await cloud.token())
+    code = await cloud.token()
+
+    def anew() -> Identity:
+        return enrol_anew(cloud.fetcher, code, folder, {})
+
+    def die(name: str) -> None:
+        if name == "identity.enrol.old_removed":
+            raise SystemExit(name)
+
+    failpoint.arm(die)
+    try:
+        with pytest.raises(SystemExit):
+            await asyncio.to_thread(anew)
+    finally:
+        failpoint.arm(None)
+    again = await asyncio.to_thread(anew)
+    assert again.device_id != before.device_id
+    kept = Identity.load(folder)
+    assert kept is not None
+    assert kept.device_id == again.device_id
+    assert not folder.with_name("identity.new").exists()
+    assert len(await cloud.rows(devices)) == 2
