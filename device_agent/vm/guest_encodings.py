@@ -1,4 +1,4 @@
-"""The `encodings` package of a VM, imported while CPython makes the interpreter: small, without the table of aliases.
+"""The `encodings` package of a VM: small, without the table of aliases; imported when a codec is first looked up.
 
 Rules of this module:
 
@@ -8,8 +8,6 @@ Rules of this module:
 
 # It stands in for a package that stubs describe as whole, so types cannot help here.
 # mypy: ignore-errors
-import _codecs
-
 _MODULES = {
     "utf_8": "utf_8",
     "utf8": "utf_8",
@@ -48,6 +46,3 @@ def search_function(encoding: str) -> object:
     if name is None:
         return None
     return __import__(f"encodings.{name}", None, None, ["getregentry"]).getregentry()
-
-
-_codecs.register(search_function)

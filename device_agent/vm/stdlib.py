@@ -13,7 +13,7 @@ import importlib.machinery
 import importlib.util
 import marshal
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import CodeType
 
@@ -40,13 +40,14 @@ BUILTIN_MODULES = (
     "builtins", "errno", "gc", "itertools", "marshal", "posix", "sys", "time",
 )  # fmt: skip
 # Closed to tasks though the table could hold them: they are loaded before the task and stay as the boot left them.
-_BOOT_ONLY = frozenset({"posix", "gc", "_io", "sys", "builtins", "time", "marshal"})
+_BOOT_ONLY = frozenset({"gc", "_io", "sys", "builtins"})
 GUEST_API = (
     "shoal_task", "shoal_task.border", "shoal_task.clock", "shoal_task.config", "shoal_task.event",
     "shoal_task.image", "shoal_task.kv", "shoal_task.model", "shoal_task.signal", "shoal_task.table",
     "shoal_task.tensor", "shoal_task.upload",
 )  # fmt: skip
 ENGINE_CORE = "device_agent.engine._core"
+IMPORTLIB_EXTERNAL = "_frozen_importlib_external"
 _ENCODINGS = (
     "encodings.aliases", "encodings.ascii", "encodings.latin_1", "encodings.utf_8", "encodings.utf_16",
     "encodings.utf_16_be", "encodings.utf_16_le", "encodings.utf_32",
@@ -64,8 +65,8 @@ class TableRow:
 
 
 def preload() -> None:
-    """Imports every C module of the list, and datetime, into the main interpreter (rule K1)."""
-    for name in ("datetime", *C_MODULES, ENGINE_CORE):
+    """Imports into the main interpreter every C module of the list and datetime (rule K1), and what VMs replace."""
+    for name in ("datetime", *C_MODULES, ENGINE_CORE, "io", "encodings.utf_8", "zipimport"):
         importlib.import_module(name)
 
 
@@ -73,6 +74,7 @@ def table() -> list[TableRow]:
     """All that a guest may import."""
     rows = [_python_row(name) for name in (*PYTHON_MODULES, *GUEST_API) if not is_alias(name)]
     rows += _encodings()
+    rows.append(replace(_python_row("importlib._bootstrap_external"), name=IMPORTLIB_EXTERNAL))
     rows += [
         _c_row(name)
         for name in (*C_MODULES, *BUILTIN_MODULES, ENGINE_CORE)
@@ -83,8 +85,15 @@ def table() -> list[TableRow]:
 
 
 def frozen_rows() -> list[tuple[str, bytes, bool]]:
-    """What CPython itself imports while it makes an interpreter."""
-    return [(row.name, row.body, row.package) for row in _encodings()]
+    """What CPython itself imports while it makes an interpreter: name, code, package; see guest_start."""
+    start = "device_agent.vm.guest_start."
+    return [
+        ("encodings", _compiled(f"{start}encodings", "<encodings>"), True),
+        ("encodings.utf_8", _text_code(""), False),
+        ("io", _text_code("from _io import TextIOWrapper, open"), False),
+        ("zipimport", _text_code("zipimporter = None"), False),
+        (IMPORTLIB_EXTERNAL, _compiled(f"{start}importlib_external", "<importlib>"), False),
+    ]
 
 
 def glue_code() -> bytes:
@@ -152,5 +161,8 @@ def _c_row(name: str) -> TableRow:
 
 
 def _empty_package(name: str) -> TableRow:
-    code = compile("", f"<{name}>", "exec", dont_inherit=True)
-    return TableRow(name=name, kind="python", package=True, body=marshal.dumps(code))
+    return TableRow(name=name, kind="python", package=True, body=_text_code(""))
+
+
+def _text_code(text: str) -> bytes:
+    return marshal.dumps(compile(text, "<shoal>", "exec", dont_inherit=True))

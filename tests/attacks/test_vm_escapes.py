@@ -32,7 +32,11 @@ CLOSED = {
     "look at a file": "import os; os.stat('/')",
     "remove": "import os; os.remove('x')",
     "posix by name": "import posix; posix.open('/etc/hostname', 0)",
-    "posix anew": "import sys; del sys.modules['posix']; import posix",
+    "posix anew": "import posix, sys; del sys.modules['posix']; import posix; posix.fork()",
+    "interrupt the agent by a thread module imported anew": "import _thread, sys; "
+    "del sys.modules['_thread']; import _thread; _thread.interrupt_main()",
+    "file by a raw class": "import _io; "
+    "{one.__name__: one for one in _io._RawIOBase.__subclasses__()}['FileIO']('/etc/hostname')",
     "set the environment": "import os; os.environ['SHOAL'] = 'x'",
     "network": "import socket",
     "libraries": "import ctypes",

@@ -2,6 +2,9 @@
 
 #include <dlfcn.h>
 
+#include <algorithm>
+#include <cstring>
+
 #include "account.h"
 #include "keeper.h"
 
@@ -36,7 +39,8 @@ bool strip_configuration(GetConfig get, SetConfig set) {
     config.module_search_paths_set = 1;
     done = !PyStatus_Exception(PyConfig_SetWideStringList(&config, &config.module_search_paths, 0, nullptr)) &&
            !PyStatus_Exception(PyConfig_SetWideStringList(&config, &config.warnoptions, 0, nullptr)) &&
-           !PyStatus_Exception(PyConfig_SetWideStringList(&config, &config.xoptions, 0, nullptr)) && set(&config) == 0;
+           !PyStatus_Exception(PyConfig_SetWideStringList(&config, &config.xoptions, 0, nullptr)) &&
+           !PyStatus_Exception(PyConfig_SetString(&config, &config.home, config.base_prefix)) && set(&config) == 0;
     restore_flags(flags, values);
     done = PyDict_Update(names, saved) == 0 && done;
   }
@@ -67,6 +71,24 @@ bool install(int64_t grace_ns) {
 
 bool installed() { return g_installed; }
 
+namespace {
+
+// CPython takes the rows of its own bootstrap table first; ours stand in for those of the same name. A CPython that
+// does not export the table makes VMs all the same, only slower.
+void replace_bootstrap(const std::vector<_frozen>& ours) {
+  auto** table = static_cast<const _frozen**>(dlsym(RTLD_DEFAULT, "_PyImport_FrozenBootstrap"));
+  if (table == nullptr) return;
+  auto* rows = new std::vector<_frozen>;
+  for (const _frozen* row = *table; row->name != nullptr; ++row) {
+    auto same = std::find_if(ours.begin(), ours.end(), [&](const _frozen& one) { return one.name != nullptr && std::strcmp(one.name, row->name) == 0; });
+    rows->push_back(same == ours.end() ? *row : *same);
+  }
+  rows->push_back({nullptr, nullptr, 0, 0});
+  *table = rows->data();
+}
+
+}  // namespace
+
 void freeze(std::vector<Frozen> modules) {
   if (PyImport_FrozenModules != nullptr) return;
   auto* kept = new std::vector<Frozen>(std::move(modules));  // CPython points into it for as long as the process lives
@@ -76,6 +98,7 @@ void freeze(std::vector<Frozen> modules) {
   }
   rows->push_back({nullptr, nullptr, 0, 0});
   PyImport_FrozenModules = rows->data();
+  replace_bootstrap(*rows);
 }
 
 }  // namespace shoal

@@ -59,6 +59,16 @@ HOSTILE = {
                 try: time.sleep(1000)
                 except BaseException: pass
     """,
+    "sleep_of_a_time_imported_anew": """
+        import sys, time
+        def on_event(event):
+            if event.payload: return
+            del sys.modules["time"]
+            import time
+            while True:
+                try: time.sleep(1000)
+                except BaseException: pass
+    """,
     "recursion": """
         def deep():
             try: deep()

@@ -70,6 +70,37 @@ async def test_the_usual_modules_compute(pool: InterpreterPool) -> None:
     )  # fmt: skip
 
 
+async def test_a_vm_starts_with_the_least_and_gets_the_real_modules_when_asked(
+    pool: InterpreterPool,
+) -> None:
+    source = """
+        import sys
+        started = {"posix", "time", "io", "encodings", "codecs", "zipimport"} & set(sys.modules)
+        from shoal_task import log
+        def on_event(event):
+            import codecs, gc, importlib.machinery, io, os, time, warnings
+            log(repr((sorted(started), gc.isenabled(), os.path.join("a", "b"), time.monotonic() > 0)))
+            log(io.TextIOWrapper(io.BytesIO("ä".encode("latin-1")), "iso8859-1").read())
+            log(codecs.lookup("utf-8").incrementaldecoder().decode("ß".encode()) + "€".encode("utf-16-le").hex())
+            log(repr((issubclass(io.TextIOWrapper, io.TextIOBase), importlib.machinery.SOURCE_SUFFIXES)))
+            try: "x".encode("cp1252")
+            except LookupError as error: log(str(error))
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.warn_explicit("old", UserWarning, "main.py", 1, module_globals=globals())
+            log(str(caught[0].message))
+    """
+    result = await pool.run(make_spec(source), make_event())
+    assert result.message == ""
+    assert result.logs == (
+        "([], True, 'a/b', True)",
+        "ä",
+        "ßac20",
+        "(True, ['.py'])",
+        "unknown encoding: cp1252",
+        "old",
+    )
+
+
 @pytest.mark.parametrize(
     "name",
     ["socket", "subprocess", "ctypes", "threading", "signal", "numpy", "sqlite3", "multiprocessing",
