@@ -34,10 +34,10 @@ from cloud.store.errors import BackupDamaged, RestoreRefused, SchemaMismatch
 from cloud.store.namespaces import list_namespaces
 from cloud.store.schema import (
     MIGRATION_SETTINGS,
+    NEWEST_REVISION,
     downgrade_async,
     is_known_revision,
     migrate_async,
-    newest_revision,
     require_current_schema,
     schema_revision,
 )
@@ -65,7 +65,7 @@ async def backup_database(url: str, file: Path, clock: Clock | None = None) -> i
         async with database.read() as connection:
             with written_backup(file) as writer:
                 header = BackupHeader(
-                    schema=newest_revision(),
+                    schema=NEWEST_REVISION,
                     made_at_ms=(clock or SystemClock()).wall_ms(),
                     sequences=await read_sequences(connection),
                 )
