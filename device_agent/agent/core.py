@@ -15,25 +15,33 @@ from random import Random
 from shoal_task.event import Event
 
 from device_agent.agent.conditions import DeviceConditions, FixedConditions
-from device_agent.agent.errors import PeerRefused, PeerUnreachable, ReportGap
+from device_agent.agent.errors import (
+    PeerRefused,
+    PeerUnreachable,
+    ReportGap,
+    StoreDamaged,
+    StoreFailed,
+)
 from device_agent.agent.ground import Ground
 from device_agent.agent.install import Installer, Supply
 from device_agent.agent.link import Link
-from device_agent.agent.messages import Facts
+from device_agent.agent.messages import Facts, notice
 from device_agent.agent.observer import Observer
 from device_agent.agent.recording import Recorder
 from device_agent.agent.runner import Runner
 from device_agent.agent.settings import AgentSettings, LocalPolicy
+from device_agent.agent.store.database import set_aside
 from device_agent.agent.store.store import BOOT_BYTES, Store
 from device_agent.agent.sync import Syncer
 from device_agent.agent.trusted_clock import TrustedClock
 from device_agent.agent.tunnel import Tunnel
 from device_agent.clock import Clock
-from device_agent.events.frames import FeedAnswer
+from device_agent.events.frames import FeedAnswer, FeedStatus
 from device_agent.failpoint import failpoint
 from device_agent.vm.interface import VmPool
 
 DATABASE = "agent.db"
+STORAGE_FAILED = "DEVICE_STORAGE_FAILED"
 
 
 class AgentCore:
@@ -74,7 +82,8 @@ class AgentCore:
         self.settings = settings or AgentSettings()
         self.documents = asyncio.Event()
         self.reports = asyncio.Event()
-        self.store = Store(home / DATABASE, random=random, settings=self.settings)
+        self._damage = ""
+        self.store = self._opened(home / DATABASE, random)
         try:
             self.clock = TrustedClock(clock, self.store.held.agent().clock_offset_ms)
             ground = Ground(
@@ -104,12 +113,33 @@ class AgentCore:
             self.store.close()
             raise
 
+    def _opened(self, path: Path, random: Random) -> Store:
+        """The store; a damaged one is set aside: nobody comes to a device to mend it, and the cloud has the rest."""
+        try:
+            return Store(path, random=random, settings=self.settings)
+        except StoreDamaged as error:
+            self._damage = str(error)
+            set_aside(path)
+            return Store(path, random=random, settings=self.settings)
+
     def close(self) -> None:
         """Closes the store."""
         self.store.close()
 
     def feed(self, events: Sequence[Event]) -> list[FeedAnswer]:
-        """Logs events, all in one durable transaction, and answers for each."""
+        """Logs events, all in one durable transaction, and answers for each; on a full disk refuses them all."""
+        try:
+            answers = self._log(events)
+        except StoreFailed as error:
+            self._ground.observer.storage_failed(error.code, str(error))
+            return [FeedAnswer(status=FeedStatus.REFUSED, code=STORAGE_FAILED) for _ in events]
+        failpoint("agent.feed.stored")
+        self._recorder.take(events)
+        self._ground.observer.fed(answers)
+        self.runner.wake()
+        return answers
+
+    def _log(self, events: Sequence[Event]) -> list[FeedAnswer]:
         answers: list[FeedAnswer] = []
         with self.store.transaction():
             tasks = self._listening()
@@ -118,10 +148,6 @@ class AgentCore:
                 event.monotonic_ns = event.monotonic_ns or self.clock.monotonic_ns()
                 wanted = self.store.log.listeners(event.event_id) & tasks
                 answers.append(self.store.log.append(event, wanted))
-        failpoint("agent.feed.stored")
-        self._recorder.take(events)
-        self._ground.observer.fed(answers)
-        self.runner.wake()
         return answers
 
     async def turn(self) -> None:
@@ -178,6 +204,11 @@ class AgentCore:
         self.syncer.forget_sent()
 
     def _recover(self) -> None:
+        if self._damage:
+            self._ground.observer.storage_failed(StoreDamaged.code, self._damage)
+            with self.store.transaction():
+                report = notice(StoreDamaged.code, self._damage, self.clock.wall_ms())
+                self.store.outbox.append_report(report)
         for task in self.store.recover(self.clock.wall_ms()):
             self._ground.observer.broken(
                 task, "TASK_QUARANTINED", "the agent died inside it too often"

@@ -11,7 +11,9 @@ ShoalError
     ├── ConfigInvalid        the caller's: agent.toml or the command line
     ├── HomeInUse            the caller's: another agent runs in this home folder
     ├── NotEnrolled          the caller's: the home folder holds no identity
-    └── StoreUnknown         the caller's: agent.db was written by a newer agent
+    ├── StoreUnknown         the caller's: agent.db was written by a newer agent
+    ├── StoreDamaged         the outside's: agent.db is not what was written; the next start sets it aside
+    └── StoreFailed          the outside's: agent.db cannot be read or written now, e.g. for a full disk
 """
 
 from device_agent.errors import ShoalError
@@ -97,3 +99,17 @@ class StoreUnknown(AgentError):
 
     code = "AGENT_STORE_UNKNOWN"
     status = "FAILED_PRECONDITION"
+
+
+class StoreDamaged(AgentError):
+    """agent.db is not what was written; the next start sets it aside and begins anew."""
+
+    code = "AGENT_STORE_DAMAGED"
+    status = "INTERNAL"
+
+
+class StoreFailed(AgentError):
+    """agent.db cannot be read or written now; make room, or make the home folder writable. Nothing is lost."""
+
+    code = "AGENT_STORE_FAILED"
+    status = "RESOURCE_EXHAUSTED"

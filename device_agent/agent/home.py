@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device_agent.agent.core import DATABASE
-from device_agent.agent.errors import HomeInUse
+from device_agent.agent.errors import HomeInUse, StoreFailed
+from device_agent.agent.store.database import named_error
 from device_agent.agent.store.held import AgentRow, Held, TaskRow
 
 LOCK = "agent.lock"
@@ -28,9 +29,13 @@ def locked(home: Path) -> Iterator[None]:
 
     Raises:
         HomeInUse: another agent does.
+        StoreFailed: nobody may write in it.
     """
-    home.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(home / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(home / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreFailed(f"{error}; let the agent write in its home folder") from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -64,7 +69,11 @@ class Status:
 
 
 def read_status(home: Path) -> Status | None:
-    """The state of a home folder; None when no agent ever ran in it."""
+    """The state of a home folder; None when no agent ever ran in it.
+
+    Raises:
+        StoreDamaged, StoreFailed: it cannot be read.
+    """
     path = home / DATABASE
     if not path.exists():
         return None
@@ -78,5 +87,7 @@ def read_status(home: Path) -> Status | None:
             killed=held.killed(),
             opted_out=held.opted_out(),
         )
+    except sqlite3.Error as error:
+        raise named_error(error, path) from error
     finally:
         connection.close()

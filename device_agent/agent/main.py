@@ -10,9 +10,12 @@ Rules of this module:
 
 import argparse
 import asyncio
+import errno
 import json
 import os
+import sqlite3
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random, SystemRandom
@@ -37,6 +40,10 @@ EXIT_CODES = {
     "UNAUTHENTICATED": REFUSED,
     "PERMISSION_DENIED": REFUSED,
 }
+# What a disk says that is full, or may not be written.
+NO_ROOM = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -127,11 +134,30 @@ def _run(options: argparse.Namespace) -> int:
     vm_process.install()  # before anything that may start a thread
     try:
         code = _serve(options)
-    except ShoalError as error:
-        print(f"{error.code}: {error}", file=sys.stderr)  # noqa: T201  # as above
-        code = EXIT_CODES.get(error.status, INTERNAL)
+    except Exception as error:  # whatever ends a process with VMs, it ends by drain_and_exit
+        code = _told(error, options.home)
     vm_process.drain_and_exit(code)
     return code
+
+
+def _told(error: BaseException, home: Path) -> int:
+    """Says what ended the agent, by its name where it has one; gives the exit code."""
+    from device_agent.agent.core import DATABASE
+    from device_agent.agent.errors import StoreFailed
+    from device_agent.agent.store.database import named_error
+
+    first = error
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    if isinstance(first, sqlite3.Error):
+        first = named_error(first, home / DATABASE)
+    elif isinstance(first, OSError) and first.errno in NO_ROOM:
+        first = StoreFailed(f"{first}; make room on the disk and let the agent write in {home}")
+    if not isinstance(first, ShoalError):
+        traceback.print_exception(error)
+        return INTERNAL
+    print(f"{first.code}: {first}", file=sys.stderr)  # noqa: T201  # as above
+    return EXIT_CODES.get(first.status, INTERNAL)
 
 
 def _serve(options: argparse.Namespace) -> int:

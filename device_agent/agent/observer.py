@@ -30,3 +30,6 @@ class Observer:
 
     def tunnel_failed(self, code: str, message: str) -> None:
         """A conversation broke."""
+
+    def storage_failed(self, code: str, message: str) -> None:
+        """The store was damaged and began anew, or cannot be written now."""

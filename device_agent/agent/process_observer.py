@@ -159,6 +159,10 @@ class ProcessObserver(Observer):
         self._failures.labels(call="tunnel", code=code).inc()
         self.log.warning("tunnel failed", code=code, message=message)
 
+    def storage_failed(self, code: str, message: str) -> None:
+        """The store was damaged and began anew, or cannot be written now."""
+        self.log.error("storage failed", code=code, message=message)
+
     def _span(self, instruction: TaskInstruction, took_ms: int) -> None:
         if not instruction.traceparent:
             return

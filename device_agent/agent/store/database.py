@@ -5,6 +5,8 @@ Rules of this module:
 - WAL with synchronous=FULL: what was committed survives a power cut. A mark that must only survive the death of
   this process (not of the machine) commits without waiting for the disk: `transaction(durable=False)`.
 - Every change happens in `transaction`; whatever must be true together is written in one.
+- What SQLite cannot do has a name when it leaves: StoreDamaged for a file that is none, StoreFailed for the rest.
+- A damaged file is never used and never deleted: it is set aside, and a new one begins.
 - Migrations are numbered by user_version, run in one transaction each, and are never edited once released.
 """
 
@@ -13,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from device_agent.agent.errors import StoreUnknown
+from device_agent.agent.errors import AgentError, StoreDamaged, StoreFailed, StoreUnknown
 from device_agent.failpoint import failpoint
 
 MIGRATIONS: Sequence[str] = (
@@ -94,6 +96,9 @@ MIGRATIONS: Sequence[str] = (
 )
 
 
+DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
 class Database:
     """One connection, used by one thread."""
 
@@ -102,17 +107,32 @@ class Database:
 
         Raises:
             StoreUnknown: a newer agent wrote the file.
+            StoreDamaged: it is not what was written.
+            StoreFailed: it cannot be opened or written.
         """
         assert len(boot) == 16
-        self.connection = sqlite3.connect(path, isolation_level=None, timeout=5.0)
-        self.connection.execute("PRAGMA journal_mode=WAL")
-        self.connection.execute("PRAGMA synchronous=FULL")
+        self._path = path
         self._durable = True
         try:
-            self._migrate(path, boot)
+            self.connection = sqlite3.connect(path, isolation_level=None, timeout=5.0)
+        except sqlite3.Error as error:
+            raise named_error(error, path) from error
+        try:
+            self._open(boot)
+        except sqlite3.Error as error:
+            self.connection.close()
+            raise named_error(error, path) from error
         except BaseException:
             self.connection.close()
             raise
+
+    def _open(self, boot: bytes) -> None:
+        self.connection.execute("PRAGMA journal_mode=WAL")
+        self.connection.execute("PRAGMA synchronous=FULL")
+        (problem,) = self.connection.execute("PRAGMA quick_check(1)").fetchone()
+        if problem != "ok":
+            raise _damaged(self._path, problem)
+        self._migrate(self._path, boot)
 
     def close(self) -> None:
         """Closes the connection; an open transaction is undone."""
@@ -120,13 +140,25 @@ class Database:
 
     @contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
-        """All or nothing; `durable=False` survives the death of the process, not a power cut."""
+        """All or nothing; `durable=False` survives the death of the process, not a power cut.
+
+        Raises:
+            StoreDamaged, StoreFailed: nothing was written.
+        """
+        try:
+            with self._transaction(durable=durable):
+                yield self.connection
+        except sqlite3.Error as error:
+            raise named_error(error, self._path) from error
+
+    @contextmanager
+    def _transaction(self, *, durable: bool) -> Iterator[None]:
         if durable != self._durable:
             self.connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             self._durable = durable
         self.connection.execute("BEGIN IMMEDIATE")
         try:
-            yield self.connection
+            yield
             failpoint("agent.store.committing")
             self.connection.execute("COMMIT")
         except BaseException:
@@ -148,3 +180,30 @@ class Database:
                 self.connection.execute(f"PRAGMA user_version = {number + 1}")
         with self.transaction():
             self.connection.execute("INSERT OR IGNORE INTO agent (id, boot) VALUES (1, ?)", [boot])
+
+
+def set_aside(path: Path) -> Path:
+    """Gives a damaged file another name, in place of one that was set aside before; gives that name."""
+    aside = path.with_name(f"{path.name}.damaged")
+    # The log first: a log without its file is nothing, a new file with an old log would be damaged again.
+    for suffix in ("-wal", "-shm", ""):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.replace(aside.with_name(aside.name + suffix))
+    failpoint("agent.store.set_aside")
+    return aside
+
+
+def named_error(error: sqlite3.Error, path: Path) -> AgentError:
+    """The agent's error for one of SQLite."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED:
+        return _damaged(path, str(error))
+    return StoreFailed(
+        f"{path}: {error}; make room on the disk and let the agent write in its home folder"
+    )
+
+
+def _damaged(path: Path, problem: str) -> StoreDamaged:
+    return StoreDamaged(
+        f"{path} is damaged ({problem}); the next `shoal-agent run` keeps it as {path.name}.damaged and begins anew"
+    )
