@@ -104,10 +104,12 @@ class AgentLoop:
                 self._core.reports, self._settings.tunnel_poll_ms
             ):
                 continue  # the signal may be of reports that an open stream has said already
+            self._core.syncer.answered.clear()
             if await self._core.talk(self._settings.tunnel_idle_ms):
                 failures = 0
                 continue
-            await asyncio.sleep(self._core.syncer.pause_after(failures) / 1000)
+            # Reports do not wait out a pause that grew while the cloud was away: the next answer to a Sync ends it.
+            await wait(self._core.syncer.answered, self._core.syncer.pause_after(failures))
             failures += 1
 
     async def _keep_up(self) -> None:

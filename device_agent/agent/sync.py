@@ -24,6 +24,8 @@ from device_agent.failpoint import failpoint
 from device_agent.tasks.director import TASKS_MAX
 
 SESSION_BYTES = 16
+EPOCH_MAX = 2**63 - 1  # SQLite's integers end here
+WALL_MS_MAX = 253_402_300_799_999  # and calendars with the year 9999
 
 
 class Syncer:
@@ -31,6 +33,7 @@ class Syncer:
 
     Attributes:
         changed: Set when the next Sync may be due earlier than before.
+        answered: Set when the cloud has answered: it is there again for whoever waits after a failure.
         last_error: Code of the last failure; empty after an answer.
     """
 
@@ -59,6 +62,7 @@ class Syncer:
         self._session, self._syncs = ground.random.randbytes(SESSION_BYTES), 0
         self._accepting = asyncio.Lock()
         self.changed = asyncio.Event()
+        self.answered = asyncio.Event()
         self.last_error = ""
 
     @property
@@ -99,6 +103,7 @@ class Syncer:
             self._step(state.Failed(revoked=revoked, draw=self._random.random()))
             return False
         self.last_error = ""
+        self.answered.set()
         return True
 
     async def _exchange(self) -> None:
@@ -162,6 +167,11 @@ class Syncer:
         )
 
     def _check(self, response: SyncResponse) -> None:
+        if response.epoch > EPOCH_MAX or not 0 <= response.server_time_ms <= WALL_MS_MAX:
+            raise PeerRefused(
+                f"the cloud answered epoch {response.epoch} at {response.server_time_ms} ms, which cannot be; "
+                "look at its clock"
+            )
         if response.acknowledged_sequence > self._store.outbox.last_ack():
             raise PeerRefused(
                 f"the cloud holds acknowledgement {response.acknowledged_sequence}, which this device never made; "

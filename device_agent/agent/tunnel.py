@@ -161,7 +161,8 @@ class Tunnel:
         if problem:
             text = notice("REPLY_UNDECLARED", f"{reply.task}: {problem}", self._clock.wall_ms())
             self._store.outbox.append_report(text)
-            self._store.outbox.put_received(reply.reply_id)
+            if len(reply.reply_id) == UID_BYTES:
+                self._store.outbox.put_received(reply.reply_id)
             return False
         event = Event(
             reply.event_id,
