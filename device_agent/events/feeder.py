@@ -108,17 +108,28 @@ class FeederClient:
         return answers
 
     def _ask(self, frame: bytes, kind: Kind) -> tuple[int, bytes]:
+        kept = self._socket is not None
         try:
-            connection = self._connected()
-            connection.sendall(frame)
-            header = _read(connection, frames.HEADER.size)
-            _, count, length = frames.decode_header(header, kind)
-            return count, _read(connection, length)
+            try:
+                return self._say(frame, kind)
+            except ConnectionError:
+                self.close()
+                if not kept:
+                    raise
+            # The agent was started again since, or needed the room. What it took before is a duplicate now.
+            return self._say(frame, kind)
         except (OSError, FrameInvalid) as error:
             self.close()
             raise FeederUnreachable(
                 f"{self._path}: {error}; start the agent with `shoal-agent run`, then ask again"
             ) from error
+
+    def _say(self, frame: bytes, kind: Kind) -> tuple[int, bytes]:
+        connection = self._connected()
+        connection.sendall(frame)
+        header = _read(connection, frames.HEADER.size)
+        _, count, length = frames.decode_header(header, kind)
+        return count, _read(connection, length)
 
     def _connected(self) -> socket.socket:
         if self._socket is None:

@@ -1,12 +1,14 @@
 """Feeder and agent over a real Unix socket."""
 
 import asyncio
+import contextlib
 import socket
 import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from random import Random
 
 import pytest
 from shoal_task.event import Event
@@ -85,20 +87,103 @@ async def test_a_frame_that_is_none_closes_the_connection(log: MemoryLog, tmp_pa
     await server.close()
 
 
-async def test_connections_are_bounded(path: Path) -> None:
-    batch = frames.encode_batch([])
-    taken = []
-    for _ in range(CONNECTIONS_MAX):
-        reader, writer = await asyncio.open_unix_connection(path)
-        writer.write(batch)
-        await asyncio.wait_for(reader.readexactly(frames.HEADER.size), 5)
-        taken.append(writer)
+type Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+EMPTY = frames.encode_batch([])
+
+
+async def connect(path: Path, *, says: bytes) -> Connection:
     reader, writer = await asyncio.open_unix_connection(path)
-    writer.write(batch)
-    with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+    writer.write(says)
+    return reader, writer
+
+
+async def is_answered(connection: Connection) -> bool:
+    reader, writer = connection
+    try:
         await asyncio.wait_for(reader.readexactly(frames.HEADER.size), 5)
-    for one in [*taken, writer]:
-        one.close()
+    except (asyncio.IncompleteReadError, ConnectionError):
+        writer.close()
+        return False
+    return True
+
+
+async def test_the_longest_idle_connection_makes_room_for_a_new_one(path: Path) -> None:
+    idle = []
+    for _ in range(CONNECTIONS_MAX):
+        idle.append(await connect(path, says=EMPTY))
+        assert await is_answered(idle[-1])
+    idle[0][1].write(EMPTY)  # speaks again: the second is now the longest idle
+    assert await is_answered(idle[0])
+    late = await connect(path, says=EMPTY)
+    assert await is_answered(late)
+    assert not await is_answered(idle[1])
+    for connection in [idle[0], *idle[2:], late]:
+        connection[1].write(EMPTY)
+        assert await is_answered(connection)
+        connection[1].close()
+
+
+async def test_connections_in_the_middle_of_a_frame_are_bounded(path: Path) -> None:
+    busy = [await connect(path, says=EMPTY + EMPTY[:3]) for _ in range(CONNECTIONS_MAX)]
+    for connection in busy:
+        assert await is_answered(connection)
+    late = await connect(path, says=EMPTY)
+    assert not await is_answered(late)
+    for connection in busy:
+        connection[1].write(EMPTY[3:])
+        assert await is_answered(connection)
+        connection[1].close()
+
+
+async def test_a_frame_that_does_not_end_closes_its_connection(
+    log: MemoryLog, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    path = tmp_path / "agent.sock"
+    server = FeederServer(path, log, on_invalid=said.append, frame_seconds_max=0.05)
+    await server.start()
+    slow = await connect(path, says=EMPTY[:5])
+    assert not await is_answered(slow)
+    assert said == ["a frame did not end within 0.05 s"]
+    patient = await connect(path, says=EMPTY)
+    assert await is_answered(patient)
+    patient[1].close()
+    await server.close()
+
+
+async def test_an_app_keeps_its_client_over_a_restart_of_the_agent(
+    log: MemoryLog, tmp_path: Path
+) -> None:
+    path = tmp_path / "agent.sock"
+    with contextlib.ExitStack() as stack:
+        server = FeederServer(path, log)
+        await server.start()
+        client = await asyncio.to_thread(
+            lambda: stack.enter_context(FeederClient(path, timeout_s=5))
+        )
+        assert await asyncio.to_thread(client.feed, [event(1)]) == [ACCEPTED]
+        await server.close()
+        again = FeederServer(path, log)
+        await again.start()
+        answers = await asyncio.to_thread(client.feed, [event(1), event(2)])
+        assert [answer.status for answer in answers] == ["duplicate", "accepted"]
+        await again.close()
+        with pytest.raises(FeederUnreachable):
+            await asyncio.to_thread(client.feed, [event(3)])
+
+
+async def test_whatever_is_sent_to_the_socket_the_next_app_is_served(path: Path) -> None:
+    random = Random(20261125)
+    for _ in range(200):
+        garbage = random.randbytes(random.randint(0, 60))
+        if random.random() < 0.5:  # close to a frame: one byte of it is another
+            whole = bytearray(frames.encode_batch([event(1).to_bytes()]))
+            whole[random.randrange(len(whole))] = random.randrange(256)
+            garbage = bytes(whole)
+        _, writer = await connect(path, says=garbage)
+        writer.write_eof()
+        writer.close()
+    assert (await fed(path, [event(9_999)]))[0] == ACCEPTED
 
 
 async def test_a_socket_left_by_a_killed_agent_is_replaced(log: MemoryLog, tmp_path: Path) -> None:
