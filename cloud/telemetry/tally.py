@@ -130,7 +130,8 @@ class Tally:
                 device_id=batch.peer.device_id,
                 at_ms=report.at_ms,
                 code=notice.code if readable else UNKNOWN_CODE,
-                message=notice.message[: self.settings.notice_chars_max],
+                # PostgreSQL takes no NUL in a text; one report must not stop those behind it.
+                message=notice.message[: self.settings.notice_chars_max].replace("\0", ""),
             )
         )
 

@@ -67,6 +67,12 @@ def test_payloads_that_cannot_be_read_still_count() -> None:
     assert [one.code for one in sums.notices] == [UNKNOWN_CODE]
 
 
+def test_a_notice_holds_nothing_that_a_database_refuses() -> None:
+    tally = Tally(settings=TelemetrySettings())
+    tally.add(batch(1, notice(text="a\0b")), 0)
+    assert [kept.message for kept in tally.notices] == ["ab"]
+
+
 def test_a_notice_is_kept_and_cut() -> None:
     sums = tally()
     sums.add(batch(1, notice(text="x" * 600)), 0)
