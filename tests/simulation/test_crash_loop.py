@@ -25,7 +25,14 @@ ROOT = Path(__file__).parents[2]
 FIRST = "def on_event(event): emit('answer', b'1' + event.payload)"
 SECOND = "def on_event(event): emit('answer', b'2' + event.payload)"
 ASKING = "def on_event(event): emit('ask' if event.event_id == 1001 else 'answer', event.payload)"
-SEEDS = 12
+YEAR_MS = 365 * 86_400_000
+# Where a device's clock may jump to: 1970, ten years on, long ago, and about right.
+JUMPS_MS = (0, 1_800_000_000_000 + 10 * YEAR_MS, 1_800_000_000_000 - 3 * YEAR_MS, 1_800_000_000_000)
+SEEDS = [
+    int(line)
+    for line in (Path(__file__).parent / "seeds.txt").read_text().splitlines()
+    if not line.startswith("#")
+]
 CRASHES_IN_ALL = 200
 
 
@@ -81,7 +88,11 @@ def reaper() -> Iterator[Reaper]:
 class World:
     """One device, one cloud, one seed."""
 
-    def __init__(self, home: Path, reaper: Reaper, seed: int, *, crash_every: int) -> None:
+    def __init__(
+        self, home: Path, reaper: Reaper, seed: int, *, crash_every: int, jumps: float = 0.0
+    ) -> None:
+        """`jumps` is the share of turns before which the device's wall clock jumps."""
+        self.jumps = jumps
         self.random = Random(seed)
         self.reaper = reaper
         self.cloud = FakeCloud(ManualClock(), seed=seed)
@@ -150,6 +161,8 @@ class World:
 
     async def turns(self, count: int) -> None:
         for _ in range(count):
+            if self.random.random() < self.jumps:
+                self.device.clock.set_wall_ms(self.random.choice(JUMPS_MS))
             await self.survive(self.device.core_turn)
             self.device.clock.advance_ms(700)
 
@@ -226,7 +239,7 @@ async def life(world: World) -> None:
 
 async def settle(world: World) -> None:
     """No more deaths or losses: everything that is open comes to its end."""
-    world.crash_every = 0
+    world.crash_every, world.jumps = 0, 0.0
     world.reaper.spare()
     world.cloud.loss = 0.0
     store = world.device.core.store
@@ -259,8 +272,10 @@ def check(world: World) -> None:
     assert {notice.code for notice in known.notices} == {"CLOCK_MENDED", "DIRECTOR_EXPIRED"}
 
 
-async def run_life(home: Path, reaper: Reaper, seed: int, *, crash_every: int) -> World:
-    world = World(home, reaper, seed, crash_every=crash_every)
+async def run_life(
+    home: Path, reaper: Reaper, seed: int, *, crash_every: int, jumps: float = 0.0
+) -> World:
+    world = World(home, reaper, seed, crash_every=crash_every, jumps=jumps)
     try:
         async with asyncio.timeout(50):
             await life(world)
@@ -276,13 +291,29 @@ async def run_life(home: Path, reaper: Reaper, seed: int, *, crash_every: int) -
 async def test_200_seeded_deaths_lose_nothing_and_repeat_nothing(
     tmp_path: Path, reaper: Reaper
 ) -> None:
-    for seed in range(SEEDS):
+    for seed in SEEDS:
         try:
             await run_life(tmp_path / str(seed), reaper, seed, crash_every=40)
         except BaseException as error:
             error.add_note(f"seed {seed}")
             raise
     assert reaper.crashed.total() >= CRASHES_IN_ALL
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("crash_every", [0, 60], ids=["alive", "dying"])
+async def test_a_clock_that_jumps_loses_nothing_and_repeats_nothing(
+    tmp_path: Path, reaper: Reaper, crash_every: int
+) -> None:
+    """To 1970, ten years on and back again, with and without deaths between."""
+    for seed in SEEDS[::4]:
+        try:
+            home = tmp_path / str(seed)
+            world = await run_life(home, reaper, seed, crash_every=crash_every, jumps=0.1)
+        except BaseException as error:
+            error.add_note(f"seed {seed}")
+            raise
+        assert abs(world.device.core.clock.wall_ms() - world.cloud.clock.wall_ms()) < YEAR_MS
 
 
 @pytest.mark.slow
@@ -308,5 +339,5 @@ async def test_a_death_at_each_failpoint_of_the_agent(tmp_path: Path, reaper: Re
     assert set(reaper.crashed) >= names
 
 
-# Passed only by a real process (loop.py, main.py); tests/e2e kills those.
-PROCESS_ONLY = frozenset({"agent.loop.started"})
+# Passed only by a real process (loop.py, main.py), or by a device that forgets everything; tests/e2e kills those.
+PROCESS_ONLY = frozenset({"agent.loop.started", "agent.store.set_aside"})
