@@ -21,6 +21,7 @@ from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 
 from cloud.artifacts.errors import StoreUnusable
 from cloud.artifacts.settings import SETTINGS
+from device_agent.failpoint import failpoint
 
 
 class ObjectFolder:
@@ -63,6 +64,7 @@ class ObjectFolder:
             await self._store.put_async(self._prefix + name, data)
             if self._local is not None:
                 await asyncio.to_thread(_sync, self._local / (self._prefix + name))
+        failpoint("artifacts.object.written")
 
     async def get(self, name: str) -> bytes | None:
         """Reads an object; None when there is none."""

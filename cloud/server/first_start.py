@@ -8,6 +8,7 @@ Rules of this module:
 """
 
 import asyncio
+import shutil
 from contextlib import suppress
 
 import structlog
@@ -30,6 +31,9 @@ async def make_first_keys(home: CloudHome, settings: ServerSettings, clock: Cloc
     """Makes keys when the home has none."""
     if home.keys.exists() or not settings.first_keys:
         return
+    # A start that was killed leaves private keys behind that nobody trusts; the home's lock says that it is dead.
+    for left in home.path.glob(f".{home.keys.name}.*"):
+        await asyncio.to_thread(shutil.rmtree, left)
     hosts = sorted({"localhost", "127.0.0.1", settings.public_host})
     await asyncio.to_thread(
         init_keys, home.keys, namespaces=settings.namespaces, hosts=hosts, now_ms=clock.wall_ms()

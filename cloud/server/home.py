@@ -17,7 +17,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from cloud.keys.files import sync_folder
 from cloud.server.errors import CloudHomeInUse
+from device_agent.failpoint import failpoint
 
 PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600
 
@@ -92,7 +94,9 @@ class CloudHome:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        failpoint("server.file.written")
         working.replace(path)
+        sync_folder(path.parent)
 
     def remembered_port(self, face: str) -> int:
         """The port that an earlier start got for a face; 0 when there was none."""

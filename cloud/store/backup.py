@@ -72,7 +72,6 @@ async def backup_database(url: str, file: Path, clock: Clock | None = None) -> i
                 writer.header(header)
                 for table in metadata.sorted_tables:
                     await _dump(connection, table, writer)
-                failpoint("store.backup.before_name")
         return writer.rows
     finally:
         await database.close()

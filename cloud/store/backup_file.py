@@ -24,6 +24,7 @@ from typing import Any, Self
 import msgspec
 
 from cloud.store.errors import BackupDamaged
+from device_agent.failpoint import failpoint
 
 FORMAT = 1
 LINE_BYTES_MAX = 64 * 1024 * 1024
@@ -123,6 +124,7 @@ def written_backup(path: Path) -> Iterator[BackupWriter]:
                 writer.end()
             plain.flush()
             os.fsync(plain.fileno())
+        failpoint("store.backup.before_name")
         partial.replace(path)
         _sync_folder(path.parent)
     except BaseException:

@@ -24,6 +24,7 @@ from cloud.store.errors import DatabaseBusy, DatabaseUnavailable
 from cloud.store.failures import translate
 from cloud.store.settings import DatabaseSettings
 from cloud.store.urls import SQLITE, parse_url, shown
+from device_agent.failpoint import failpoint
 
 
 class Database:
@@ -76,6 +77,8 @@ class Database:
         """
         async with self._transaction(self._writer) as connection:
             yield connection
+            failpoint("store.transaction.committing")
+        failpoint("store.transaction.committed")
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:

@@ -18,6 +18,7 @@ from cloud.admin.cli.context import Context
 from cloud.admin.cli.errors import ServerAway, ServerFailed
 from cloud.admin.cli.template import write_template
 from cloud.fleet.local import LocalAgent, LocalCloud, command_of
+from cloud.fleet.settings import LocalFleetSettings
 
 NAMESPACE = "demo/fleet"
 TASK = "counter"
@@ -25,6 +26,8 @@ TOPIC = "counted"
 EVENT = 1001
 UNTIL_SECONDS_MAX = 120.0
 LOOK_SECONDS = 0.1
+# A machine that runs much else at the same time starts a process slowly.
+PATIENT = LocalFleetSettings(start_seconds_max=180.0)
 FAST_SYNCS = {
     "SHOAL_CLOUD_SYNC_INTERVAL_MS": "400",
     "SHOAL_CLOUD_SYNC_STEPPING_INTERVAL_MS": "300",
@@ -35,16 +38,36 @@ Answer = dict[str, Any]
 class Fleet:
     """A cloud, its agents, and what an operator does with them."""
 
-    def __init__(self, root: Path, devices: int, cloud_arguments: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        root: Path,
+        devices: int,
+        cloud_arguments: Sequence[str] = (),
+        *,
+        database_url: str = "",
+        bus_url: str = "",
+    ) -> None:
         self.root = root
+        servers = {"--database-url": database_url, "--bus-url": bus_url}
+        given = [word for flag, url in servers.items() if url for word in (flag, url)]
         self.cloud = LocalCloud(
-            root / "cloud", namespace=NAMESPACE, arguments=cloud_arguments, environment=FAST_SYNCS
+            root / "cloud",
+            namespace=NAMESPACE,
+            arguments=[*cloud_arguments, *given],
+            environment=FAST_SYNCS,
+            settings=PATIENT,
         )
-        self.agents = [LocalAgent(root / f"device-{number}") for number in range(devices)]
+        self.database_url = database_url or self.cloud.database_url
+        self.bus_url = bus_url or "embedded:"
+        self.agents = [
+            LocalAgent(root / f"device-{number}", settings=PATIENT) for number in range(devices)
+        ]
         for agent in self.agents:
             agent.home.mkdir(parents=True)
-            # Deaths come from outside here; safe mode would blame the task that was running.
-            (agent.home / "agent.toml").write_text("[limits]\ndeaths_max = 100000\n")
+            # Deaths come from outside here; safe mode would blame the task that was running. A cloud that dies over and
+            # over comes back each time: nobody has to be spared.
+            limits = "[limits]\ndeaths_max = 100000\nretry_ms_max = 2000\n"
+            (agent.home / "agent.toml").write_text(limits)
 
     @property
     def rest(self) -> RestClient:
@@ -97,12 +120,11 @@ class Fleet:
         tasks = await self.get("/tasks")
         return int(tasks["items"][0]["latest_version"])
 
-    async def release(self, version: int, key: str = "") -> str:
+    async def release(self, version: int, key: str = "", task: str = TASK) -> str:
         """Releases a version to everybody; asks again, with the same key, while the cloud is away."""
-        body = {"task": TASK, "version": version, "start": True}
-        made = await self.patiently(
-            lambda: self.post("/releases", body, key or secrets.token_hex(8))
-        )
+        body = {"task": task, "version": version, "start": True}
+        once = key or secrets.token_hex(8)
+        made = await self.patiently(lambda: self.post("/releases", body, once))
         return str(made["id"])
 
     async def installed(self, release_id: str) -> int:
@@ -148,9 +170,11 @@ class Fleet:
 
 
 @asynccontextmanager
-async def local_fleet(root: Path, devices: int) -> AsyncIterator[Fleet]:
-    """A fleet that is ended whatever happens."""
-    fleet = Fleet(root, devices)
+async def local_fleet(
+    root: Path, devices: int, *, database_url: str = "", bus_url: str = ""
+) -> AsyncIterator[Fleet]:
+    """A fleet that is ended whatever happens; on servers of its own when URLs are given."""
+    fleet = Fleet(root, devices, database_url=database_url, bus_url=bus_url)
     try:
         await fleet.start()
         yield fleet

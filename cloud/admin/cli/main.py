@@ -8,6 +8,7 @@ Rules of this module:
 - Wrong usage comes in the envelope, too, when one was asked for.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -16,6 +17,7 @@ from cyclopts import App, CycloptsError, MissingArgumentError
 
 from cloud.admin.cli.errors import FileFailed, UsageWrong
 from cloud.admin.cli.output import EXIT_DONE, EXIT_TIMEOUT, Format, show_error
+from device_agent import failpoint
 from device_agent.errors import ShoalError
 from device_agent.vm.process import drain_and_exit
 
@@ -92,6 +94,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """Entry point of the `shoal` command."""
+    failpoint.arm_from_environment(os.environ)
     drain_and_exit(run(sys.argv[1:]))
 
 
