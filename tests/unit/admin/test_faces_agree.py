@@ -1,16 +1,22 @@
-"""REST and gRPC give the same error for the same fault."""
+"""REST and gRPC give the same error for the same fault; whatever comes, gRPC names an error of the catalogue."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+import structlog
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from shoal.admin.v1 import admin_pb2 as wire
 from shoal.admin.v1 import admin_pb2_grpc
 
+from cloud.admin.error_catalogue import every_error
 from cloud.admin.grpc.service import make_admin_server
 from cloud.admin.rest.problems import HTTP_STATUS, HTTP_STATUS_OF_CODE
 from device_agent.tasks.names import new_release_id
@@ -202,3 +208,63 @@ async def test_a_fault_has_one_error_in_both_faces(faces: Faces) -> None:
         status = HTTP_STATUS_OF_CODE.get(fault.code, HTTP_STATUS[error.code().name])
         assert status == answer.status_code, fault
     assert (await cloud.get("/audit:verify")).json() == before
+
+
+TEXTS = ["", "\0", "x" * 5_000, "é", "hello", NAMESPACE, "other/app", NOBODY, "../..", "a/b/c"]
+NUMBERS = [0, 1, 2, 500, 501, 1_000_000, 2**31, 2**32 - 1]
+
+
+def requests(name: str) -> st.SearchStrategy[Message]:
+    """Requests of an rpc, with fields missing, empty, over-long and out of range; mostly of the right namespace."""
+    kind: Callable[..., Message] = getattr(wire, f"{name}Request")
+    descriptor = wire.DESCRIPTOR.message_types_by_name[f"{name}Request"]
+    parts: dict[str, st.SearchStrategy[Any]] = {}
+    for part in descriptor.fields[1:]:  # the first is the namespace
+        parts[part.name] = values(part)
+    here = st.sampled_from([NAMESPACE] * 6 + TEXTS)
+    return st.fixed_dictionaries({"namespace": here}, optional=parts).map(
+        lambda fields: kind(**fields)
+    )
+
+
+def values(part: FieldDescriptor) -> st.SearchStrategy[Any]:
+    if part.message_type is None:
+        return {
+            FieldDescriptor.CPPTYPE_STRING: st.sampled_from(TEXTS),
+            FieldDescriptor.CPPTYPE_BOOL: st.booleans(),
+            FieldDescriptor.CPPTYPE_ENUM: st.integers(0, 9),
+        }.get(part.cpp_type, st.sampled_from(NUMBERS))
+    texts, numbers = st.sampled_from(TEXTS), st.sampled_from(NUMBERS)
+    if part.message_type.name == "Targeting":
+        return st.dictionaries(texts, texts, max_size=3).map(
+            lambda found: wire.Targeting(attributes=found)
+        )
+    stage = st.builds(
+        lambda share, at: wire.Stage(share_ppm=share, promote_at_ppm=at), numbers, numbers
+    )
+    return st.lists(stage, max_size=3)
+
+
+async def test_whatever_an_rpc_is_sent_it_answers_or_names_an_error(faces: Faces) -> None:
+    loop, codes = asyncio.get_running_loop(), every_error()
+    names = [method.name for method in wire.DESCRIPTOR.services_by_name["AdminService"].methods]
+    await faces.cloud.publish()
+
+    @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.data())
+    def holds(data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(names))
+        request = data.draw(requests(name))
+        asked = faces.rpc(name, request, faces.cloud.owner)
+        error = asyncio.run_coroutine_threadsafe(asked, loop).result()
+        if error is None:
+            return
+        assert error.code() not in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN), (
+            name,
+            request,
+        )
+        assert code_of(error) in codes, (name, request, error)
+        assert error.details()
+
+    with structlog.testing.capture_logs():
+        await asyncio.to_thread(holds)
