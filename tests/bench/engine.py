@@ -76,10 +76,12 @@ def _models() -> list[BenchRow]:
         data = path.read_bytes()
         model = _core.parse_model(compile_onnx(data))
         session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        ((port, _, shape),) = model.inputs
+        ((port, dtype, shape),) = model.inputs
         for batch in BATCHES:
-            array = _numbers((batch, *shape[1:]))
-            tensor, feeds = _core.frombuffer(array, shape=array.shape), {port: array}
+            # Pixels are whole numbers from 0 to 16.
+            array = (_numbers((batch, *shape[1:])) * 17).astype(dtype)
+            tensor = _core.frombuffer(array, dtype, array.shape)
+            feeds = {port: array}
             want, got = session.run(None, feeds)[0], np.asarray(model.run([tensor])[0])
             np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-4)
             ours, theirs = interleaved(
