@@ -51,15 +51,21 @@ class Load:
 
     def __init__(self, settings: PacingSettings) -> None:
         self._slot_ms = 1_000 / settings.syncs_per_s_max
-        self._lag_ms_max = settings.interval_ms_max
+        self._lag_ms_max = float(settings.interval_ms_max)
         self._lag_ms = 0.0
         self._at_ms = 0
 
     def count(self, now_ms: int, base_ms: int) -> int:
         """Counts a Sync; gives the pressure on an interval of `base_ms`, in steps of 1 / PRESSURE_STEPS."""
-        # A clock that goes back empties nothing; one that goes ahead empties all.
-        elapsed_ms = max(0, now_ms - self._at_ms)
-        self._at_ms = now_ms
-        lag_ms = max(0.0, self._lag_ms - elapsed_ms) + self._slot_ms
-        self._lag_ms = min(lag_ms, self._lag_ms_max)
-        return PRESSURE_STEPS + int(self._lag_ms * PRESSURE_STEPS // base_ms)
+        lag_ms = self._lag_ms
+        if now_ms != self._at_ms:
+            # A clock that goes back empties nothing; one that goes ahead empties all.
+            lag_ms = max(0.0, lag_ms - max(0, now_ms - self._at_ms))
+            self._at_ms = now_ms
+        lag_ms += self._slot_ms
+        if lag_ms > self._lag_ms_max:
+            lag_ms = self._lag_ms_max
+        self._lag_ms = lag_ms
+        if lag_ms * PRESSURE_STEPS < base_ms:
+            return PRESSURE_STEPS
+        return PRESSURE_STEPS + int(lag_ms * PRESSURE_STEPS // base_ms)
