@@ -19,6 +19,7 @@ NUMPY_DTYPES = {
     np.dtype(np.int32): Dtype.INT32,
     np.dtype(np.int64): Dtype.INT64,
     np.dtype(np.uint8): Dtype.UINT8,
+    np.dtype(np.bool): Dtype.BOOL,
 }
 
 
@@ -109,7 +110,7 @@ class Lowering:
         known = self.source.known[name]
         if known.dtype is None or known.shape is None or None in known.shape[1:]:
             raise Refused(
-                f"input '{name}' must be float32, int32, int64 or uint8, all its axes but the first of fixed size"
+                f"input '{name}' must be float32, int32, int64, uint8 or bool, all its axes but the first of fixed size"
             )
         shape = tuple(OPEN_AXIS if size is None else size for size in known.shape)
         return TensorInfo(name=name, kind=Kind.INPUT, dtype=known.dtype, shape=shape)

@@ -12,7 +12,7 @@ import numpy as np
 
 from cloud.compiler.lowering import Lowering, Refused
 from cloud.compiler.source import DTYPES, Node
-from device_agent.engine.ops import OPEN_AXIS, SAME_AXIS, OpId
+from device_agent.engine.ops import OPEN_AXIS, SAME_AXIS, Dtype, OpId
 
 type Rule = Callable[[Lowering, Node], None]
 
@@ -35,6 +35,16 @@ def _chain(op: OpId) -> Rule:
             output = node.outputs[0] if last else f"{node.outputs[0]}/{index}"
             total = to.emit(op, [total, to.place(name)], output)
         to.finish(node, total)
+
+    return rule
+
+
+def _swapped(op: OpId) -> Rule:
+    """a > b is b < a."""
+
+    def rule(to: Lowering, node: Node) -> None:
+        inputs = [to.place(name) for name in reversed(node.inputs)]
+        to.finish(node, to.emit(op, inputs, node.outputs[0]))
 
     return rule
 
@@ -82,12 +92,45 @@ def _softmax(to: Lowering, node: Node) -> None:
     to.finish(node, to.emit(OpId.SOFTMAX, [place], node.outputs[0], [axis]))
 
 
-def _argmax(to: Lowering, node: Node) -> None:
-    if node.integer("select_last_index", 0):
-        raise Refused("the last of equal elements cannot be selected")
-    attributes = [node.integer("axis", 0), node.integer("keepdims", 1)]
+def _place_of(op: OpId) -> Rule:
+    def rule(to: Lowering, node: Node) -> None:
+        if node.integer("select_last_index", 0):
+            raise Refused("the last of equal elements cannot be selected")
+        attributes = [node.integer("axis", 0), node.integer("keepdims", 1)]
+        place = to.place(node.inputs[0])
+        to.finish(node, to.emit(op, [place], node.outputs[0], attributes))
+
+    return rule
+
+
+def _cumulative_sum(to: Lowering, node: Node) -> None:
+    if node.integer("exclusive", 0) or node.integer("reverse", 0):
+        raise Refused("only sums from the start, the element included, are supported")
+    axis = int(to.constant(node.inputs[1], "axis").item())
     place = to.place(node.inputs[0])
-    to.finish(node, to.emit(OpId.ARGMAX, [place], node.outputs[0], attributes))
+    to.finish(node, to.emit(OpId.CUMULATIVE_SUM, [place], node.outputs[0], [axis]))
+
+
+def _by_indices(op: OpId) -> Rule:
+    """Indices are int64 here; int32 ones are cast."""
+
+    def rule(to: Lowering, node: Node) -> None:
+        indices = to.place(node.inputs[1])
+        if to.known(node.inputs[1]).dtype is not Dtype.INT64:
+            indices = to.emit(OpId.CAST, [indices], f"{node.outputs[0]}/indices", [Dtype.INT64])
+        inputs = [to.place(node.inputs[0]), indices]
+        to.finish(node, to.emit(op, inputs, node.outputs[0], [node.integer("axis", 0)]))
+
+    return rule
+
+
+def _expand(to: Lowering, node: Node) -> None:
+    shape = to.shape(node.outputs[0])
+    if None in shape:
+        raise Refused("the shape of its result is not known")
+    sizes = [size for size in shape if size is not None]
+    place = to.place(node.inputs[0])
+    to.finish(node, to.emit(OpId.BROADCAST, [place], node.outputs[0], sizes))
 
 
 def _reduce(op: OpId) -> Rule:
@@ -168,30 +211,52 @@ def _batch_norm(to: Lowering, node: Node) -> None:
 
 
 RULES: dict[str, Rule] = {
+    "Abs": _simple(OpId.ABSOLUTE),
     "Add": _simple(OpId.ADD),
-    "ArgMax": _argmax,
+    "And": _simple(OpId.LOGICAL_AND),
+    "ArgMax": _place_of(OpId.ARGMAX),
+    "ArgMin": _place_of(OpId.ARGMIN),
     "BatchNormalization": _batch_norm,
     "Cast": _cast,
+    "Ceil": _simple(OpId.CEIL),
     "Clip": _clip,
     "Concat": _concat,
+    "Cos": _simple(OpId.COSINE),
+    "CumSum": _cumulative_sum,
     "Div": _simple(OpId.DIVIDE),
     "Dropout": _same,  # without its training inputs it is the identity
+    "Equal": _simple(OpId.EQUAL),
     "Exp": _simple(OpId.EXP),
+    "Expand": _expand,
     "Flatten": _to_known_shape,
+    "Floor": _simple(OpId.FLOOR),
+    "Gather": _by_indices(OpId.TAKE),
+    "GatherElements": _by_indices(OpId.TAKE_ALONG),
     "Gemm": _gemm,
+    "Greater": _swapped(OpId.LESS),
+    "GreaterOrEqual": _swapped(OpId.LESS_EQUAL),
     "Identity": _same,
+    "Less": _simple(OpId.LESS),
+    "LessOrEqual": _simple(OpId.LESS_EQUAL),
+    "Log": _simple(OpId.LOGARITHM),
     "MatMul": _simple(OpId.MATMUL),
     "Max": _chain(OpId.MAXIMUM),
     "Min": _chain(OpId.MINIMUM),
     "Mul": _simple(OpId.MULTIPLY),
     "Neg": _simple(OpId.NEGATIVE),
+    "Not": _simple(OpId.LOGICAL_NOT),
+    "Or": _simple(OpId.LOGICAL_OR),
+    "Pow": _simple(OpId.POWER),
     "ReduceMax": _reduce(OpId.REDUCE_MAX),
     "ReduceMean": _reduce(OpId.REDUCE_MEAN),
     "ReduceMin": _reduce(OpId.REDUCE_MIN),
+    "ReduceProd": _reduce(OpId.REDUCE_PRODUCT),
     "ReduceSum": _reduce(OpId.REDUCE_SUM),
     "Relu": _simple(OpId.RELU),
     "Reshape": _reshape,
+    "Round": _simple(OpId.ROUND),
     "Sigmoid": _simple(OpId.SIGMOID),
+    "Sin": _simple(OpId.SINE),
     "Slice": _slice,
     "Softmax": _softmax,
     "Sqrt": _simple(OpId.SQRT),
@@ -201,4 +266,6 @@ RULES: dict[str, Rule] = {
     "Tanh": _simple(OpId.TANH),
     "Transpose": _transpose,
     "Unsqueeze": _to_known_shape,
+    "Where": _simple(OpId.WHERE),
+    "Xor": _simple(OpId.LOGICAL_XOR),
 }

@@ -27,6 +27,7 @@ DTYPES = {
     int(onnx.TensorProto.INT32): Dtype.INT32,
     int(onnx.TensorProto.INT64): Dtype.INT64,
     int(onnx.TensorProto.UINT8): Dtype.UINT8,
+    int(onnx.TensorProto.BOOL): Dtype.BOOL,
 }
 
 

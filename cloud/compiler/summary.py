@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from device_agent.engine import _core
-from device_agent.engine.format import VERSION, decode_model
+from device_agent.engine.format import VERSION, decode_model, needed_op_set
 from device_agent.engine.graph import Attribute, Graph, Kind, Operator
-from device_agent.engine.ops import BY_ID, OP_SET
+from device_agent.engine.ops import BY_ID
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ def summarise(data: bytes) -> ModelSummary:
     constants = [tensor for tensor in graph.tensors if tensor.kind is Kind.CONSTANT]
     return ModelSummary(
         file_version=VERSION,
-        op_set=OP_SET,
+        op_set=needed_op_set(graph),
         file_bytes=len(data),
         weights=sum(len(t.data) // t.dtype.item_bytes for t in constants if t.dtype is not None),
         inputs=tuple(PortRow(name=n, dtype=d, shape=s) for n, d, s in model.inputs),

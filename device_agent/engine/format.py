@@ -61,6 +61,13 @@ def encode_model(graph: Graph) -> bytes:
     return bytes(data)
 
 
+def needed_op_set(graph: Graph) -> int:
+    """The smallest op set that has all of a graph's operators and dtypes."""
+    operators = (BY_ID[operator.op].since for operator in graph.operators)
+    dtypes = (2 for tensor in graph.tensors if tensor.dtype is Dtype.BOOL)
+    return max(1, *operators, *dtypes)
+
+
 def _padded(size: int, to: int) -> int:
     return -(-size // to) * to
 
@@ -128,7 +135,7 @@ def _header(graph: Graph, indices: int, words: int, names: int, size: int) -> by
     return HEADER.pack(
         MAGIC,
         VERSION,
-        OP_SET,
+        needed_op_set(graph),
         size,
         len(graph.tensors),
         len(graph.operators),
@@ -185,11 +192,13 @@ class _Reader:
         _need(HEADER.size <= len(data) <= LIMITS.file_bytes_max, "its length is impossible")
         magic, version, op_set, size, *counts, flags, checksum, reserved = HEADER.unpack_from(data)
         _need(magic == MAGIC, "it does not start as a model does")
-        if version != VERSION or op_set != OP_SET:
+        if version != VERSION or op_set > OP_SET:
             raise ModelUnsupported(
                 f"the model has file version {version} and op set {op_set}; this engine reads {VERSION} and "
-                f"{OP_SET}: compile the model for it"
+                f"up to {OP_SET}: compile the model for it"
             )
+        _need(op_set > 0, "it is of no op set")
+        self.op_set = op_set
         _need(size == len(data), "its length is not what its header says")
         _need(flags == 0 and reserved == 0, "reserved bits are set")
         zeroed = binascii.crc32(bytes(4), binascii.crc32(data[:CHECKSUM_AT]))
@@ -266,8 +275,10 @@ class _Reader:
         op, inputs, attributes, index_at, word_at, zero = OPERATOR.unpack_from(
             self._data, self.operators_at + i * OPERATOR.size
         )
-        if op not in set(OpId):
-            raise ModelUnsupported(f"the model needs operator {op}, which op set {OP_SET} lacks")
+        if op not in set(OpId) or BY_ID[OpId(op)].since > self.op_set:
+            raise ModelUnsupported(
+                f"the model needs operator {op}, which op set {self.op_set} lacks"
+            )
         _need(zero == 0, "reserved bytes are set")
         _need(index_at + inputs + 1 <= self.ports_at, "an operator's tensors are missing")
         _need(word_at + attributes <= self.word_count, "an operator's attributes are missing")

@@ -42,7 +42,7 @@ BUILTIN_MODULES = (
 # Closed to tasks though the table could hold them: they are loaded before the task and stay as the boot left them.
 _BOOT_ONLY = frozenset({"gc", "_io", "sys", "builtins"})
 GUEST_API = (
-    "shoal_task", "shoal_task.border", "shoal_task.clock", "shoal_task.config", "shoal_task.event",
+    "shoal_task", "shoal_task.arrays", "shoal_task.border", "shoal_task.clock", "shoal_task.config", "shoal_task.event",
     "shoal_task.image", "shoal_task.kv", "shoal_task.model", "shoal_task.signal", "shoal_task.table",
     "shoal_task.tensor", "shoal_task.upload",
 )  # fmt: skip

@@ -30,6 +30,10 @@ WEIGHTS: dict[str, Array] = {
     "ends": np.array([-100, 2]),
     "axes": np.array([1, 2]),
     "steps": np.array([-1, 1]),
+    "one_f": np.array(1, np.float32),
+    "one_i": np.array(1),
+    "six": np.array([6]),
+    "picks": np.array([5, -6, 0, 1, -1, 2], np.int32),
 }
 
 # From (batch, 6) to (batch, 6), each; {i} and {o} are the names of input and output.
@@ -54,6 +58,51 @@ STEPS: dict[str, list[onnx.NodeProto]] = {
     "clip": [node("Clip", "{i} - high", "{o}")],
     "max min": [node("Max", "{i} v positive", "{o}a"), node("Min", "{o}a positive", "{o}")],
     "sum": [node("Sum", "{i} v {i}", "{o}")],
+    "abs log": [
+        node("Abs", "{i}", "{o}a"),
+        node("Add", "{o}a one_f", "{o}b"),
+        node("Log", "{o}b", "{o}"),
+    ],
+    "rounding": [
+        node("Floor", "{i}", "{o}a"),
+        node("Ceil", "{i}", "{o}b"),
+        node("Round", "{i}", "{o}c"),
+        node("Sum", "{o}a {o}b {o}c", "{o}"),
+    ],
+    "sin cos": [
+        node("Sin", "{i}", "{o}a"),
+        node("Cos", "{i}", "{o}b"),
+        node("Mul", "{o}a {o}b", "{o}"),
+    ],
+    "pow": [node("Abs", "{i}", "{o}a"), node("Pow", "{o}a positive", "{o}")],
+    "where": [
+        node("Greater", "{i} v", "{o}a"),
+        node("LessOrEqual", "{i} positive", "{o}b"),
+        node("GreaterOrEqual", "{i} low", "{o}c"),
+        node("And", "{o}a {o}b", "{o}d"),
+        node("Xor", "{o}d {o}c", "{o}e"),
+        node("Not", "{o}e", "{o}f"),
+        node("Less", "v {i}", "{o}g"),
+        node("Or", "{o}f {o}g", "{o}h"),
+        node("Where", "{o}h {i} v", "{o}"),
+    ],
+    "equal": [
+        node("Equal", "{i} {i}", "{o}a"),
+        node("Cast", "{o}a", "{o}", to=onnx.TensorProto.FLOAT),
+    ],
+    "cumsum": [node("CumSum", "{i} one_i", "{o}")],
+    "gather": [node("Gather", "{i} picks", "{o}", axis=1)],
+    "argmin": [
+        node("ArgMin", "{i}", "{o}a", axis=1, keepdims=1),
+        node("Cast", "{o}a", "{o}b", to=onnx.TensorProto.FLOAT),
+        node("Add", "{i} {o}b", "{o}"),
+    ],
+    "reduce prod": [
+        node("ReduceProd", "{i}", "{o}a", axes=[1], keepdims=1),
+        node("Clip", "{o}a low high", "{o}b"),
+        node("Add", "{i} {o}b", "{o}"),
+    ],
+    "expand": [node("Expand", "high six", "{o}a"), node("Mul", "{i} {o}a", "{o}")],
     "identity": [node("Identity", "{i}", "{o}")],
     "dropout": [node("Dropout", "{i}", "{o}")],
     "reshape": [

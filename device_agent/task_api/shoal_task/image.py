@@ -1,23 +1,29 @@
-"""Images as tensors: height, width and channels, in this order; through the engine's products, without OpenCV.
+"""Images as tensors: height, width and channels, in this order; through the engine, without OpenCV.
 
     from shoal_task import image
 
-    picture = image.from_bytes(event.payload, height=480, width=640)
-    batch = image.to_batch(image.normalise(image.resize(picture, 224, 224)))
+    picture = image.from_nv21(event.payload, height=480, width=640)          # what a phone's camera gives
+    batch = image.to_batch(image.normalise(image.letterbox(picture, 224, 224)))
 
 Rules of this module:
 
-- An image is float32, (H, W, C), colours 0 to 255; `from_bytes` makes one from bytes, `to_bytes` rounds back.
-- Resizing is bilinear with pixel centres at halves and no anti-aliasing (as OpenCV's INTER_LINEAR and ONNX Resize with
-  half_pixel), or nearest; both are products with a small matrix for each axis, kept for the next image of the size.
+- An image is float32, (H, W, C), colours 0 to 255; the `from_` functions make one from bytes, `to_bytes` rounds back.
 """
 
-from shoal_task.tensor import Tensor, clip, frombuffer, matmul, tensor
+from device_agent.engine import _core
+from shoal_task.tensor import (
+    Tensor,
+    clip,
+    concat,
+    frombuffer,
+    full,
+    matmul,
+    round,  # noqa: A004 - the engine's
+    tensor,
+)
 
-KEPT_MAX = 16
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_kept: dict[tuple[int, int, bool], Tensor] = {}
 
 
 def from_bytes(data: bytes, *, height: int, width: int, channels: int = 3) -> Tensor:
@@ -29,37 +35,132 @@ def from_bytes(data: bytes, *, height: int, width: int, channels: int = 3) -> Te
     return frombuffer(data, "uint8", (height, width, channels)).astype("float32")
 
 
+def from_nv21(data: bytes, *, height: int, width: int) -> Tensor:
+    """Red, green and blue of an NV21 frame, the usual one of Android's cameras.
+
+    All Y, then V and U by turns at half size; full-range BT.601, as JPEG and Android use it.
+
+    Raises:
+        ValueError: a size is odd, or the bytes are not height * width * 3 / 2.
+    """
+    luma, first, second = _semiplanar(data, height, width)
+    return _rgb(luma, u=second, v=first)
+
+
+def from_nv12(data: bytes, *, height: int, width: int) -> Tensor:
+    """Red, green and blue of an NV12 frame: as NV21, but U before V.
+
+    Raises:
+        ValueError: a size is odd, or the bytes are not height * width * 3 / 2.
+    """
+    luma, first, second = _semiplanar(data, height, width)
+    return _rgb(luma, u=first, v=second)
+
+
 def to_bytes(image: Tensor) -> bytes:
     """The image in 8-bit colours, rounded and clipped."""
-    return (clip(image, 0.0, 255.0) + 0.5).astype("uint8").tobytes()
+    return round(clip(image, 0.0, 255.0)).astype("uint8").tobytes()
+
+
+# --- size ------------------------------------------------------------------------------------------------------------
 
 
 def crop(image: Tensor, *, top: int, left: int, height: int, width: int) -> Tensor:
-    """A part of the image.
+    """A part of the image; a view.
 
     Raises:
         ValueError: it does not lie inside.
     """
     rows, columns = image.shape[:2]
-    if top < 0 or left < 0 or top + height > rows or left + width > columns:
+    inside = 0 <= top <= top + height <= rows and 0 <= left <= left + width <= columns
+    if not inside:
         raise ValueError(f"{height} x {width} at {top}, {left} is outside of {rows} x {columns}")
     return image[top : top + height, left : left + width]
 
 
 def centre_crop(image: Tensor, height: int, width: int) -> Tensor:
-    """The middle of the image."""
+    """The middle of the image; a view.
+
+    Raises:
+        ValueError: the image is smaller.
+    """
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     return crop(image, top=top, left=left, height=height, width=width)
 
 
-def resize(image: Tensor, height: int, width: int, *, nearest: bool = False) -> Tensor:
-    """The image in another size."""
-    if min(height, width, *image.shape) < 1:
-        raise ValueError(f"cannot resize {image.shape} to {height} x {width}")
-    planes = image.transpose((2, 0, 1))
-    rows = _weights(image.shape[0], height, nearest)
-    columns = _weights(image.shape[1], width, nearest)
-    return matmul(matmul(rows, planes), columns.transpose((1, 0))).transpose((1, 2, 0))
+def resize(
+    image: Tensor, height: int, width: int, *, nearest: bool = False, antialias: bool = True
+) -> Tensor:
+    """The image in another size, pixel centres at halves.
+
+    Args:
+        image: (H, W, C).
+        height: Rows wanted.
+        width: Columns wanted.
+        nearest: The nearest pixel instead of a weighted mean.
+        antialias: Where it shrinks, all pixels that fall together count (as PIL and ONNX's antialias); without it, the
+            two next to the centre only (as OpenCV's INTER_LINEAR), which flickers but is what many models saw.
+
+    Raises:
+        ValueError: there is no pixel to take, or none to make.
+    """
+    if nearest:
+        return _core.resize(image, height, width, "nearest")
+    return _core.resize(image, height, width, "smooth" if antialias else "linear")
+
+
+def pad(
+    image: Tensor,
+    *,
+    top: int = 0,
+    bottom: int = 0,
+    left: int = 0,
+    right: int = 0,
+    value: float = 0.0,
+) -> Tensor:
+    """The image with a margin of one value.
+
+    Raises:
+        ValueError: a margin is negative.
+    """
+    if min(top, bottom, left, right) < 0:
+        raise ValueError("a margin is negative; use crop to take pixels away")
+    out = image
+    for axis, before, after in ((0, top, bottom), (1, left, right)):
+        parts = [_margin(out, axis, before, value), out, _margin(out, axis, after, value)]
+        out = concat(parts, axis)
+    return out
+
+
+def letterbox(image: Tensor, height: int, width: int, *, value: float = 0.0) -> Tensor:
+    """The whole image as large as it fits, in the middle of height x width, the rest of one value."""
+    rows, columns = image.shape[:2]
+    # In whole numbers: min(height / rows, width / columns) as a fraction.
+    above, below = (height, rows) if height * columns <= width * rows else (width, columns)
+    inner = [max(1, (2 * size * above + below) // (2 * below)) for size in (rows, columns)]
+    top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
+    bottom, right = height - inner[0] - top, width - inner[1] - left
+    made = resize(image, *inner)
+    return pad(made, top=top, bottom=bottom, left=left, right=right, value=value)
+
+
+def mirror(image: Tensor) -> Tensor:
+    """Left and right exchanged; a view."""
+    return image[:, ::-1]
+
+
+def turn(image: Tensor, quarters: int = 1) -> Tensor:
+    """Turned counter-clockwise by quarters of a full turn; a view."""
+    quarters %= 4
+    if quarters == 0:
+        return image
+    if quarters == 2:
+        return image[::-1, ::-1]
+    across = image.transpose((1, 0, 2))
+    return across[::-1] if quarters == 1 else across[:, ::-1]
+
+
+# --- colour ----------------------------------------------------------------------------------------------------------
 
 
 def to_grey(image: Tensor) -> Tensor:
@@ -68,7 +169,7 @@ def to_grey(image: Tensor) -> Tensor:
 
 
 def swap_red_blue(image: Tensor) -> Tensor:
-    """RGB as BGR and back."""
+    """RGB as BGR and back; a view."""
     return image[:, :, ::-1]
 
 
@@ -77,7 +178,13 @@ def normalise(
     mean: tuple[float, ...] = IMAGENET_MEAN,
     std: tuple[float, ...] = IMAGENET_STD,
 ) -> Tensor:
-    """Colours of 0 to 1, minus a channel's mean, over its deviation."""
+    """Colours of 0 to 1, minus a channel's mean, over its deviation.
+
+    Raises:
+        ValueError: a deviation is 0, or there are neither one nor as many as channels.
+    """
+    if 0 in std:
+        raise ValueError("a deviation of 0 divides by zero")
     return (image / 255.0 - tensor(mean)) / tensor(std)
 
 
@@ -86,23 +193,24 @@ def to_batch(image: Tensor) -> Tensor:
     return image.transpose((2, 0, 1)).reshape((1, image.shape[2], *image.shape[:2]))
 
 
-def _weights(size: int, wanted: int, nearest: bool) -> Tensor:
-    """W (wanted, size): row i holds what each old pixel adds to the new pixel i."""
-    key = (size, wanted, nearest)
-    if key not in _kept:
-        if len(_kept) >= KEPT_MAX:
-            _kept.pop(next(iter(_kept)))
-        _kept[key] = tensor([_row(size, wanted, new, nearest) for new in range(wanted)])
-    return _kept[key]
+def _margin(image: Tensor, axis: int, size: int, value: float) -> Tensor:
+    shape = [*image.shape]
+    shape[axis] = size
+    return full(shape, value)
 
 
-def _row(size: int, wanted: int, new: int, nearest: bool) -> list[float]:
-    row = [0.0] * size
-    at = min(max((new + 0.5) * size / wanted - 0.5, 0.0), size - 1.0)
-    if nearest:
-        row[min((2 * new + 1) * size // (2 * wanted), size - 1)] = 1.0
-        return row
-    low = int(at)
-    row[low] += 1.0 - (at - low)
-    row[min(low + 1, size - 1)] += at - low
-    return row
+def _semiplanar(data: bytes, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Luma (H, W, 1), and the two chroma planes, each at full size and around 0."""
+    if height % 2 or width % 2:
+        raise ValueError(
+            f"a frame with colours of half size has even sizes, not {height} x {width}"
+        )
+    rows = frombuffer(data, "uint8", (height * 3 // 2, width)).astype("float32")
+    pairs = rows[height:].reshape((height // 2, width // 2, 2)) - 128.0
+    chroma = resize(pairs, height, width, nearest=True)
+    return rows[:height].reshape((height, width, 1)), chroma[:, :, 0:1], chroma[:, :, 1:2]
+
+
+def _rgb(luma: Tensor, *, u: Tensor, v: Tensor) -> Tensor:
+    planes = [luma + v * 1.402, luma - u * 0.344136 - v * 0.714136, luma + u * 1.772]
+    return clip(concat(planes, 2), 0.0, 255.0)

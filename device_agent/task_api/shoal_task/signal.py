@@ -1,35 +1,52 @@
-"""Signals as tensors: windows, frames and spectra, through the engine's products.
+"""Signals as tensors: windows, frames, spectra and mel bands, through the engine, without NumPy or SciPy.
 
     from shoal_task import signal
 
     samples = signal.from_pcm16(event.payload)
-    power = signal.spectrogram(samples, length=512, hop=256)
+    bands = signal.log_mel(samples, rate=16_000)                # (frames, 80), what speech models take
 
 Rules of this module:
 
-- A signal is float32; the last axis is time. A spectrum is two tensors, real and imaginary: the engine has no complex.
-- The transform is Cooley and Tukey's (1965): a length that is a product is done as products of small matrices, so it
-  needs no operator of its own. A prime length costs its square.
+- A signal is float32; the last axis is time. A spectrum is two tensors, real and imaginary: there is no complex dtype.
+- Every length has a fast transform, primes too (device_agent/engine/native/ops/spectrum.cpp says how).
 """
 
 import math
 
-from shoal_task.tensor import Tensor, frombuffer, matmul, sqrt, stack, tensor
+from device_agent.engine import _core
+from shoal_task.tensor import (
+    Tensor,
+    concat,
+    cumulative_sum,
+    frombuffer,
+    full,
+    log,
+    matmul,
+    maximum,
+    sqrt,
+    take,
+    tensor,
+    where,
+    zeros,
+)
 
-BASE_MAX = 32  # lengths up to this are one product
-KEPT_MAX = 32
-_kept: dict[tuple[str, int, int], tuple[Tensor, Tensor]] = {}
+POWER_MIN = 1e-10  # the logarithm of silence is that of this
 
 
 def from_pcm16(data: bytes) -> Tensor:
-    """Samples of -1 to 1 from 16-bit little-endian numbers."""
+    """Samples of -1 to 1 from 16-bit little-endian numbers.
+
+    Raises:
+        ValueError: the number of bytes is odd.
+    """
     if len(data) % 2:
         raise ValueError(f"{len(data)} bytes are no whole number of 16-bit samples")
-    pairs = frombuffer(data, "uint8", (len(data) // 2, 2)).astype("float32")
-    low, high = pairs[:, 0], pairs[:, 1]
-    value = low + high * 256.0
-    whole = (high / 128.0).astype("int32").astype("float32")  # 1 where the number is negative
-    return (value - whole * 65536.0) / 32768.0
+    pairs = frombuffer(data, "uint8", (len(data) // 2, 2)).astype("int32")
+    value = pairs[:, 0] + pairs[:, 1] * 256
+    return where(value >= 32_768, value - 65_536, value).astype("float32") / 32_768.0
+
+
+# --- windows and frames ----------------------------------------------------------------------------------------------
 
 
 def hann(length: int) -> Tensor:
@@ -51,50 +68,16 @@ def frames(samples: Tensor, length: int, hop: int) -> Tensor:
     """Overlapping parts of a signal, (frames, length); what is left at the end is dropped.
 
     Raises:
-        ValueError: the signal is shorter than one frame.
+        ValueError: the signal is shorter than one frame, or has more than one axis.
     """
-    count = (samples.shape[0] - length) // hop + 1
-    if count < 1 or hop < 1:
+    count = (samples.shape[0] - length) // hop + 1 if samples.ndim == 1 and hop > 0 else 0
+    if count < 1 or length < 1:
         raise ValueError(
-            f"{samples.shape[0]} samples hold no frame of {length}, {hop} after another"
+            f"samples of shape {samples.shape} hold no frame of {length}, {hop} after another"
         )
-    return stack([samples[at * hop : at * hop + length] for at in range(count)])
-
-
-def fft(real: Tensor, imaginary: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The discrete Fourier transform along the last axis: its real and its imaginary part."""
-    length = real.shape[-1]
-    if length < 1:
-        raise ValueError("a signal without samples has no spectrum")
-    im = real * 0.0 if imaginary is None else imaginary
-    shape = real.shape
-    re, im = _transform(real.reshape((-1, length)), im.reshape((-1, length)))
-    return re.reshape(shape), im.reshape(shape)
-
-
-def ifft(real: Tensor, imaginary: Tensor) -> tuple[Tensor, Tensor]:
-    """The inverse of `fft`."""
-    length = float(real.shape[-1])
-    im, re = fft(imaginary, real)  # swapping the parts turns one into the other
-    return re / length, im / length
-
-
-def rfft(samples: Tensor) -> tuple[Tensor, Tensor]:
-    """The half of the spectrum that says all of a real signal: length // 2 + 1 values."""
-    re, im = fft(samples)
-    kept = (slice(None),) * (re.ndim - 1) + (slice(0, re.shape[-1] // 2 + 1),)
-    return re[kept], im[kept]
-
-
-def spectrogram(samples: Tensor, *, length: int = 512, hop: int = 256) -> Tensor:
-    """Power of each frequency in each frame, under a Hann window: (frames, length // 2 + 1)."""
-    re, im = rfft(frames(samples, length, hop) * hann(length))
-    return re * re + im * im
-
-
-def magnitude(real: Tensor, imaginary: Tensor) -> Tensor:
-    """How strong each frequency is."""
-    return sqrt(real * real + imaginary * imaginary)
+    starts = cumulative_sum(full((count, 1), hop, "int64"), 0) - hop
+    steps = cumulative_sum(full((1, length), 1, "int64"), 1) - 1
+    return take(samples, starts + steps)
 
 
 def _cosines(length: int, weights: tuple[float, ...]) -> Tensor:
@@ -107,59 +90,100 @@ def _cosines(length: int, weights: tuple[float, ...]) -> Tensor:
     )
 
 
-def _transform(re: Tensor, im: Tensor) -> tuple[Tensor, Tensor]:
-    """X (n, length): length = rows * columns is done over columns, turned, and done over rows."""
-    count, length = re.shape
-    rows = _factor(length)
-    if rows == 1 or length <= BASE_MAX:
-        return _product(re, im, *_waves(length))
-    columns = length // rows
-    # x[columns * a + b] as (rows a, columns b); over a first, which is the last axis after the turn
-    re, im = (
-        part.reshape((count, rows, columns)).transpose((0, 2, 1)).reshape((count * columns, rows))
-        for part in (re, im)
-    )
-    re, im = _transform(re, im)
-    re, im = (part.reshape((count, columns, rows)) for part in (re, im))
-    cos, sin = _twiddles(columns, rows)
-    re, im = re * cos - im * sin, re * sin + im * cos
-    re, im = (part.transpose((0, 2, 1)).reshape((count * rows, columns)) for part in (re, im))
-    re, im = _transform(re, im)
-    # (rows c, columns d) is the frequency c + rows * d
-    re, im = (
-        part.reshape((count, rows, columns)).transpose((0, 2, 1)).reshape((count, length))
-        for part in (re, im)
-    )
-    return re, im
+# --- spectra ---------------------------------------------------------------------------------------------------------
 
 
-def _factor(length: int) -> int:
-    """The largest factor up to BASE_MAX, 1 for none."""
-    return next((one for one in range(min(BASE_MAX, length), 1, -1) if length % one == 0), 1)
+def fft(real: Tensor, imaginary: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The discrete Fourier transform along the last axis: its real and its imaginary part.
+
+    Raises:
+        ValueError: there is no sample.
+    """
+    return _transformed(real, zeros(real.shape) if imaginary is None else imaginary, inverse=False)
 
 
-def _product(re: Tensor, im: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
-    return matmul(re, cos) - matmul(im, sin), matmul(re, sin) + matmul(im, cos)
+def ifft(real: Tensor, imaginary: Tensor) -> tuple[Tensor, Tensor]:
+    """The inverse of `fft`."""
+    return _transformed(real, imaginary, inverse=True)
 
 
-def _waves(length: int) -> tuple[Tensor, Tensor]:
-    return _table("waves", length, length, length)
+def rfft(samples: Tensor) -> tuple[Tensor, Tensor]:
+    """The half of the spectrum that says all of a real signal: length // 2 + 1 values."""
+    re, im = fft(samples)
+    kept = (slice(None),) * (re.ndim - 1) + (slice(0, re.shape[-1] // 2 + 1),)
+    return re[kept], im[kept]
 
 
-def _twiddles(columns: int, rows: int) -> tuple[Tensor, Tensor]:
-    return _table("twiddles", columns, rows, columns * rows)
+def irfft(real: Tensor, imaginary: Tensor, length: int) -> Tensor:
+    """The signal of `length` samples that has this half spectrum.
+
+    Raises:
+        ValueError: it is not half a spectrum of so many samples.
+    """
+    bins = real.shape[-1]
+    if length < 1 or length // 2 + 1 != bins:
+        raise ValueError(f"{bins} values are not the half spectrum of {length} samples")
+    mirrored = (slice(None),) * (real.ndim - 1) + (slice(bins - 2 + length % 2, 0, -1),)
+    whole = concat([real, real[mirrored]], -1), concat([imaginary, -imaginary[mirrored]], -1)
+    return ifft(*whole)[0]
 
 
-def _table(kind: str, height: int, width: int, length: int) -> tuple[Tensor, Tensor]:
-    """cos and sin of -2 pi a b / length, (height, width)."""
-    key = (kind, height, width)
-    if key not in _kept:
-        if len(_kept) >= KEPT_MAX:
-            _kept.pop(next(iter(_kept)))
-        turn = -2.0 * math.pi / length
-        angles = [[turn * (a * b % length) for b in range(width)] for a in range(height)]
-        _kept[key] = (
-            tensor([[math.cos(angle) for angle in row] for row in angles]),
-            tensor([[math.sin(angle) for angle in row] for row in angles]),
-        )
-    return _kept[key]
+def magnitude(real: Tensor, imaginary: Tensor) -> Tensor:
+    """How strong each frequency is."""
+    return sqrt(real * real + imaginary * imaginary)
+
+
+def spectrogram(samples: Tensor, *, length: int = 512, hop: int = 256) -> Tensor:
+    """Power of each frequency in each frame, under a Hann window: (frames, length // 2 + 1)."""
+    re, im = rfft(frames(samples, length, hop) * hann(length))
+    return re * re + im * im
+
+
+def mel_filters(bands: int, length: int, rate: int) -> Tensor:
+    """Triangles of equal width in mel, 2595 log10(1 + hertz / 700): (length // 2 + 1, bands).
+
+    Args:
+        bands: How many.
+        length: Samples of a frame.
+        rate: Samples a second.
+    """
+    top = 2595.0 * math.log10(1.0 + rate / 2 / 700.0)
+    edges = [700.0 * (10.0 ** (top * i / (bands + 1) / 2595.0) - 1.0) for i in range(bands + 2)]
+    triangles = list(zip(edges, edges[1:], edges[2:], strict=False))
+
+    def weight(hertz: float, low: float, mid: float, high: float) -> float:
+        return max(0.0, min((hertz - low) / (mid - low), (high - hertz) / (high - mid)))
+
+    bins = range(length // 2 + 1)
+    return tensor([[weight(k * rate / length, *one) for one in triangles] for k in bins])
+
+
+def log_mel(
+    samples: Tensor, *, rate: int = 16_000, bands: int = 80, length: int = 400, hop: int = 160
+) -> Tensor:
+    """Natural logarithm of the power in mel bands over time: (frames, bands)."""
+    power = spectrogram(samples, length=length, hop=hop)
+    return log(maximum(matmul(power, mel_filters(bands, length, rate)), POWER_MIN))
+
+
+def convolve(samples: Tensor, kernel: Tensor) -> Tensor:
+    """The full convolution of two signals, n + m - 1 samples, by their spectra.
+
+    Raises:
+        ValueError: one is empty, or has more than one axis.
+    """
+    if samples.ndim != 1 or kernel.ndim != 1 or not samples.size or not kernel.size:
+        raise ValueError(f"no convolution of shapes {samples.shape} and {kernel.shape}")
+    length = samples.size + kernel.size - 1
+    padded = (concat([one, zeros(length - one.size)], 0) for one in (samples, kernel))
+    (a, b), (c, d) = (rfft(one) for one in padded)
+    return irfft(a * c - b * d, a * d + b * c, length)
+
+
+def _transformed(real: Tensor, imaginary: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
+    if real.ndim == 0 or real.shape[-1] < 1:
+        raise ValueError("a signal without samples has no spectrum")
+    parts = [part.reshape((*real.shape, 1)) for part in (real, imaginary)]
+    made = _core.fft(concat(parts, -1), inverse=inverse)
+    lead = (slice(None),) * real.ndim
+    return made[(*lead, 0)], made[(*lead, 1)]

@@ -10,7 +10,7 @@ from device_agent.engine import _core
 from device_agent.engine.errors import ModelInvalid, ModelUnsupported
 from device_agent.engine.format import decode_model, encode_model
 from device_agent.engine.graph import Kind, Operator, TensorInfo
-from device_agent.engine.ops import Dtype, OpId
+from device_agent.engine.ops import BY_ID, OP_SET, Dtype, OpId
 from tests.helpers.graphs import sealed, two_layers, weight
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "model_v1.hex"
@@ -56,12 +56,26 @@ def test_the_golden_file_still_runs() -> None:
     assert [round(row[1].item(), 5) for row in probabilities] == [1.0, 1.0]
 
 
+def test_a_file_names_the_smallest_op_set_that_has_what_it_uses() -> None:
+    assert struct.unpack_from("<I", encode_model(two_layers()), 12) == (1,), "older engines read it"
+    graph = two_layers()
+    first = replace(graph.operators[1], op=OpId.ABSOLUTE)
+    newer = replace(graph, operators=(graph.operators[0], first, *graph.operators[2:]))
+    assert (BY_ID[graph.operators[1].op].since, BY_ID[OpId.ABSOLUTE].since) == (1, 2)
+    data = encode_model(newer)
+    assert struct.unpack_from("<I", data, 12) == (2,)
+    assert decode_model(data) == newer
+    assert _core.parse_model(data).inputs == (("x", "float32", (-1, 3)),)
+
+
 @pytest.mark.parametrize(
     ("at", "layout", "value", "code"),
     [
         pytest.param(0, "<B", 0, "MODEL_INVALID", id="magic"),
         pytest.param(8, "<I", 2, "MODEL_UNSUPPORTED", id="version"),
-        pytest.param(12, "<I", 2, "MODEL_UNSUPPORTED", id="op set"),
+        pytest.param(12, "<I", 0, "MODEL_INVALID", id="no op set"),
+        pytest.param(12, "<I", OP_SET + 1, "MODEL_UNSUPPORTED", id="newer op set"),
+        pytest.param(OPERATORS, "<H", OpId.ABSOLUTE, "MODEL_UNSUPPORTED", id="newer operator"),
         pytest.param(16, "<Q", 1, "MODEL_INVALID", id="length"),
         pytest.param(24, "<I", 2**32 - 1, "MODEL_INVALID", id="tensor count"),
         pytest.param(24, "<I", 60_000, "MODEL_INVALID", id="tensors past the end"),

@@ -10,7 +10,14 @@ from device_agent.engine import _core, ops, settings
 
 def test_both_tables_are_the_same() -> None:
     here = {
-        (row.id.value, row.id.name.lower(), row.inputs_min, row.inputs_max, row.attributes)
+        (
+            row.id.value,
+            row.id.name.lower(),
+            row.inputs_min,
+            row.inputs_max,
+            row.attributes,
+            row.since,
+        )
         for row in ops.OPS
     }
     assert here == set(_core.op_table())

@@ -51,6 +51,7 @@ PyObject* tuple_of(const Dims& dims) {
 }
 
 PyObject* number_at(Dtype dtype, const std::byte* at) {
+  if (dtype == Dtype::boolean) return PyBool_FromLong(*at != std::byte{0});
   return with_type(dtype, [at](auto* typed) -> PyObject* {
     using T = std::remove_pointer_t<decltype(typed)>;
     T x;
@@ -81,6 +82,12 @@ int64_t integer_from(PyObject* object) {
 
 // Stores one number, refusing what the dtype cannot hold.
 void store(PyObject* object, Dtype dtype, std::byte* at) {
+  if (dtype == Dtype::boolean) {
+    const int truth = PyObject_IsTrue(object);
+    if (truth < 0) throw PythonError{};
+    *at = std::byte{static_cast<unsigned char>(truth)};
+    return;
+  }
   with_type(dtype, [&](auto* typed) {
     using T = std::remove_pointer_t<decltype(typed)>;
     T x;

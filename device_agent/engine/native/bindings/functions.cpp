@@ -101,6 +101,112 @@ PyObject* clip(PyObject* module, PyObject* args, PyObject* names) {
   });
 }
 
+// The same with the operands swapped: a > b is b < a.
+template <OpId id>
+PyObject* swapped(PyObject* module, PyObject* args, PyObject* names) {
+  const State& state = state_of_module(module);
+  return guarded(state, [&] {
+    static const char* const keywords[] = {"a", "b", nullptr};
+    PyObject *a = nullptr, *b = nullptr;
+    parse(args, names, "OO", keywords, &a, &b);
+    return apply_and_wrap(state, {id, {}}, operands(state, b, a), best_kernels());
+  });
+}
+
+PyObject* not_equal(PyObject* module, PyObject* args, PyObject* names) {
+  const State& state = state_of_module(module);
+  return guarded(state, [&] {
+    static const char* const keywords[] = {"a", "b", nullptr};
+    PyObject *a = nullptr, *b = nullptr;
+    parse(args, names, "OO:not_equal", keywords, &a, &b);
+    const Tensor same = apply({OpId::equal, {}}, operands(state, a, b), best_kernels());
+    return apply_and_wrap(state, {OpId::logical_not, {}}, {same}, best_kernels());
+  });
+}
+
+PyObject* where(PyObject* module, PyObject* args, PyObject* names) {
+  const State& state = state_of_module(module);
+  return guarded(state, [&] {
+    static const char* const keywords[] = {"condition", "a", "b", nullptr};
+    PyObject *condition = nullptr, *a = nullptr, *b = nullptr;
+    parse(args, names, "OOO:where", keywords, &condition, &a, &b);
+    std::vector<Tensor> inputs = operands(state, a, b);
+    inputs.insert(inputs.begin(), need_tensor(state, condition));
+    return apply_and_wrap(state, {OpId::where, {}}, inputs, best_kernels());
+  });
+}
+
+// Functions of a tensor and an axis; `flag` is an attribute after it, where there is one.
+PyObject* cumulative_sum(PyObject* module, PyObject* args, PyObject* names) {
+  const State& state = state_of_module(module);
+  return guarded(state, [&] {
+    static const char* const keywords[] = {"x", "axis", nullptr};
+    PyObject* x = nullptr;
+    long long axis = -1;
+    parse(args, names, "O|L:cumulative_sum", keywords, &x, &axis);
+    return apply_and_wrap(state, {OpId::cumulative_sum, {axis}}, {need_tensor(state, x)}, best_kernels());
+  });
+}
+
+PyObject* argsort(PyObject* module, PyObject* args, PyObject* names) {
+  const State& state = state_of_module(module);
+  return guarded(state, [&] {
+    static const char* const keywords[] = {"x", "axis", "descending", nullptr};
+    PyObject* x = nullptr;
+    long long axis = -1;
+    int descending = 0;
+    parse(args, names, "O|L$p:argsort", keywords, &x, &axis, &descending);
+    return apply_and_wrap(state, {OpId::argsort, {axis, descending}}, {need_tensor(state, x)}, best_kernels());
+  });
+}
+
+template <OpId id>
+PyObject* by_indices(PyObject* module, PyObject* args, PyObject* names) {
+  const State& state = state_of_module(module);
+  return guarded(state, [&] {
+    static const char* const keywords[] = {"x", "indices", "axis", nullptr};
+    PyObject *x = nullptr, *indices = nullptr;
+    long long axis = id == OpId::take ? 0 : -1;
+    parse(args, names, "OO|L", keywords, &x, &indices, &axis);
+    return apply_and_wrap(state, {id, {axis}}, {need_tensor(state, x), need_tensor(state, indices)}, best_kernels());
+  });
+}
+
+PyObject* broadcast_to(PyObject* module, PyObject* args, PyObject* names) {
+  const State& state = state_of_module(module);
+  return guarded(state, [&] {
+    static const char* const keywords[] = {"x", "shape", nullptr};
+    PyObject *x = nullptr, *shape = nullptr;
+    parse(args, names, "OO:broadcast_to", keywords, &x, &shape);
+    Op op{OpId::broadcast, {}};
+    for (int64_t size : dims_from(shape)) op.attributes.push_back(size);
+    return apply_and_wrap(state, op, {need_tensor(state, x)}, best_kernels());
+  });
+}
+
+PyObject* fft(PyObject* module, PyObject* args, PyObject* names) {
+  const State& state = state_of_module(module);
+  return guarded(state, [&] {
+    static const char* const keywords[] = {"x", "inverse", nullptr};
+    PyObject* x = nullptr;
+    int inverse = 0;
+    parse(args, names, "O|$p:fft", keywords, &x, &inverse);
+    return apply_and_wrap(state, {OpId::fft, {inverse}}, {need_tensor(state, x)}, best_kernels());
+  });
+}
+
+PyObject* resize(PyObject* module, PyObject* args, PyObject* names) {
+  const State& state = state_of_module(module);
+  return guarded(state, [&] {
+    static const char* const keywords[] = {"x", "height", "width", "kind", nullptr};
+    PyObject* x = nullptr;
+    long long height = 0, width = 0;
+    const char* kind = "smooth";
+    parse(args, names, "OLL|s:resize", keywords, &x, &height, &width, &kind);
+    return apply_and_wrap(state, {OpId::resize, {height, width, resize_kind(kind)}}, {need_tensor(state, x)}, best_kernels());
+  });
+}
+
 PyObject* matmul(PyObject* module, PyObject* args, PyObject* names) {
   const State& state = state_of_module(module);
   return guarded(state, [&] {
@@ -142,7 +248,8 @@ PyObject* softmax(PyObject* module, PyObject* args, PyObject* names) {
   });
 }
 
-PyObject* argmax(PyObject* module, PyObject* args, PyObject* names) {
+template <OpId id>
+PyObject* place(PyObject* module, PyObject* args, PyObject* names) {
   const State& state = state_of_module(module);
   return guarded(state, [&] {
     static const char* const keywords[] = {"x", "axis", "keepdims", "level", nullptr};
@@ -150,8 +257,8 @@ PyObject* argmax(PyObject* module, PyObject* args, PyObject* names) {
     long long axis = -1;
     int keep = 0;
     const char* level = nullptr;
-    parse(args, names, "O|Lp$z:argmax", keywords, &x, &axis, &keep, &level);
-    return apply_and_wrap(state, {OpId::argmax, {axis, keep}}, {need_tensor(state, x)}, kernels_from(level));
+    parse(args, names, "O|Lp$z", keywords, &x, &axis, &keep, &level);
+    return apply_and_wrap(state, {id, {axis, keep}}, {need_tensor(state, x)}, kernels_from(level));
   });
 }
 
@@ -231,8 +338,8 @@ PyObject* describe_op_table(PyObject* module, PyObject*) {
   return guarded(state_of_module(module), [] {
     const auto table = op_table();
     return tuple_from(std::vector<OpRow>(table.begin(), table.end()), [](const OpRow& row) {
-      return Py_BuildValue("(isiis)", static_cast<int>(row.id), row.name, row.inputs_min, row.inputs_max,
-                           row.attributes);
+      return Py_BuildValue("(isiisI)", static_cast<int>(row.id), row.name, row.inputs_min, row.inputs_max,
+                           row.attributes, row.since);
     });
   });
 }
@@ -254,6 +361,26 @@ PyMethodDef functions[] = {
     {"divide", with_keywords(binary<OpId::divide>), words, "a / b, broadcasting; integers round toward zero."},
     {"maximum", with_keywords(binary<OpId::maximum>), words, "The larger of a and b, broadcasting."},
     {"minimum", with_keywords(binary<OpId::minimum>), words, "The smaller of a and b, broadcasting."},
+    {"power", with_keywords(binary<OpId::power>), words, "a to the power of b, broadcasting."},
+    {"equal", with_keywords(binary<OpId::equal>), words, "Whether a == b, broadcasting."},
+    {"not_equal", with_keywords(not_equal), words, "Whether a != b, broadcasting."},
+    {"less", with_keywords(binary<OpId::less>), words, "Whether a < b, broadcasting."},
+    {"less_equal", with_keywords(binary<OpId::less_equal>), words, "Whether a <= b, broadcasting."},
+    {"greater", with_keywords(swapped<OpId::less>), words, "Whether a > b, broadcasting."},
+    {"greater_equal", with_keywords(swapped<OpId::less_equal>), words, "Whether a >= b, broadcasting."},
+    {"logical_and", with_keywords(binary<OpId::logical_and>), words, "a and b, element by element."},
+    {"logical_or", with_keywords(binary<OpId::logical_or>), words, "a or b, element by element."},
+    {"logical_xor", with_keywords(binary<OpId::logical_xor>), words, "Either a or b, element by element."},
+    {"logical_not", with_keywords(unary<OpId::logical_not>), words, "not x, element by element."},
+    {"where", with_keywords(where), words, "a where the condition holds, else b."},
+    {"abs", with_keywords(unary<OpId::absolute>), words, "Without its sign."},
+    {"log", with_keywords(unary<OpId::logarithm>), words, "Natural logarithm."},
+    {"log1p", with_keywords(unary<OpId::log1p>), words, "Natural logarithm of 1 + x, also where x is small."},
+    {"floor", with_keywords(unary<OpId::floor>), words, "The whole number below."},
+    {"ceil", with_keywords(unary<OpId::ceil>), words, "The whole number above."},
+    {"round", with_keywords(unary<OpId::round>), words, "The nearest whole number; halves to the even one."},
+    {"sin", with_keywords(unary<OpId::sine>), words, "Sine of an angle in radians."},
+    {"cos", with_keywords(unary<OpId::cosine>), words, "Cosine of an angle in radians."},
     {"relu", with_keywords(unary<OpId::relu>), words, "max(x, 0)."},
     {"sigmoid", with_keywords(unary<OpId::sigmoid>), words, "1 / (1 + exp(-x))."},
     {"tanh", with_keywords(unary<OpId::tanh>), words, "Hyperbolic tangent."},
@@ -264,15 +391,24 @@ PyMethodDef functions[] = {
     {"matmul", with_keywords(matmul), words, "Matrix product; leading axes broadcast."},
     {"gemm", with_keywords(gemm), words, "alpha * a @ b + beta * c."},
     {"softmax", with_keywords(softmax), words, "exp(x) over its sum along an axis."},
-    {"argmax", with_keywords(argmax), words, "Where the largest element along an axis is."},
+    {"argmax", with_keywords(place<OpId::argmax>), words, "Where the largest element along an axis is."},
+    {"argmin", with_keywords(place<OpId::argmin>), words, "Where the smallest element along an axis is."},
     {"sum", with_keywords(reduce<OpId::reduce_sum>), words, "Sum over axes; all by default."},
     {"mean", with_keywords(reduce<OpId::reduce_mean>), words, "Mean over axes; all by default."},
     {"max", with_keywords(reduce<OpId::reduce_max>), words, "Largest over axes; all by default."},
     {"min", with_keywords(reduce<OpId::reduce_min>), words, "Smallest over axes; all by default."},
+    {"prod", with_keywords(reduce<OpId::reduce_product>), words, "Product over axes; all by default."},
+    {"cumulative_sum", with_keywords(cumulative_sum), words, "Running sum along an axis."},
+    {"argsort", with_keywords(argsort), words, "Indices that sort along an axis; equals keep their order."},
+    {"take", with_keywords(by_indices<OpId::take>), words, "The slices of x at indices of an axis."},
+    {"take_along_axis", with_keywords(by_indices<OpId::take_along>), words, "One element an index, along an axis."},
+    {"broadcast_to", with_keywords(broadcast_to), words, "x repeated to a shape."},
+    {"fft", with_keywords(fft), words, "Discrete Fourier transform of (..., n, 2): real and imaginary parts."},
+    {"resize", with_keywords(resize), words, "A picture (height, width, channels) in another size."},
     {"concat", with_keywords(concat), words, "Tensors one after the other along an axis."},
     {"levels", levels, METH_NOARGS, "Levels of kernels that this machine runs; the last is used."},
     {"cpu_features", cpu_features, METH_NOARGS, "Instruction sets that matter to the engine."},
-    {"op_table", describe_op_table, METH_NOARGS, "(id, name, inputs min, inputs max, attributes) of each operator."},
+    {"op_table", describe_op_table, METH_NOARGS, "(id, name, inputs min, inputs max, attributes, since op set) of each operator."},
     {"load_model", load_model, METH_VARARGS, "The model in a file, mapped once for the whole process."},
     {"parse_model", parse_model, METH_VARARGS, "A model from bytes, not shared."},
     {nullptr, nullptr, 0, nullptr},

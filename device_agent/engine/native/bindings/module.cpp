@@ -31,7 +31,6 @@ int exec(PyObject* module) {
     add(module, "ModelUnsupported", state.model_unsupported,
         new_error("device_agent.engine._core.ModelUnsupported", "The model was compiled for another engine.",
                   "MODEL_UNSUPPORTED"));
-    if (PyModule_AddFunctions(module, array_functions) != 0) throw PythonError{};
     if (PyModule_AddIntConstant(module, "OP_SET", op_set) != 0) throw PythonError{};
     return 0;
   } catch (const PythonError&) {

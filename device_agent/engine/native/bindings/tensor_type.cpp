@@ -236,10 +236,38 @@ PyObject* matrix_multiply(PyObject* a, PyObject* b) {
   });
 }
 
-PyObject* negative(PyObject* self) {
+template <OpId id>
+PyObject* unary(PyObject* self) {
   const State& state = state_of(self);
-  return guarded(state,
-                 [&] { return apply_and_wrap(state, {OpId::negative, {}}, {tensor_of(self)}, best_kernels()); });
+  return guarded(state, [&] { return apply_and_wrap(state, {id, {}}, {tensor_of(self)}, best_kernels()); });
+}
+
+PyObject* raise(PyObject* a, PyObject* b, PyObject* modulo) {
+  if (modulo != Py_None) return Py_NewRef(Py_NotImplemented);
+  return binary<OpId::power>(a, b);
+}
+
+PyObject* compare(PyObject* a, PyObject* b, int how) {
+  const State& state = state_of(a);
+  if (!is_tensor(state, b) && !PyNumber_Check(b)) return Py_NewRef(Py_NotImplemented);
+  return guarded(state, [&] {
+    const bool swap = how == Py_GT || how == Py_GE;
+    const OpId id = how == Py_EQ || how == Py_NE ? OpId::equal : how == Py_LT || how == Py_GT ? OpId::less : OpId::less_equal;
+    Tensor made = apply({id, {}}, swap ? operands(state, b, a) : operands(state, a, b), best_kernels());
+    if (how == Py_NE) made = apply({OpId::logical_not, {}}, {{made}}, best_kernels());
+    return wrap(state, std::move(made));
+  });
+}
+
+int truth(PyObject* self) {
+  const Tensor& x = tensor_of(self);
+  if (x.size() == 1) {
+    for (int64_t i = 0; i < size_of(x.dtype()); ++i)
+      if (x.data()[i] != std::byte{0}) return x.dtype() != Dtype::float32 || *x.as<float>() != 0.0f;
+    return 0;
+  }
+  PyErr_SetString(PyExc_ValueError, "a Tensor of many elements is neither true nor false; use any() or all()");
+  return -1;
 }
 
 // Slots are data to Python and functions to C++.
@@ -266,7 +294,16 @@ PyType_Slot slots[] = {
     {Py_nb_multiply, slot(binary<OpId::multiply>)},
     {Py_nb_true_divide, slot(binary<OpId::divide>)},
     {Py_nb_matrix_multiply, slot(matrix_multiply)},
-    {Py_nb_negative, slot(negative)},
+    {Py_nb_negative, slot(unary<OpId::negative>)},
+    {Py_nb_bool, slot(truth)},
+    {Py_nb_and, slot(binary<OpId::logical_and>)},
+    {Py_nb_or, slot(binary<OpId::logical_or>)},
+    {Py_nb_xor, slot(binary<OpId::logical_xor>)},
+    {Py_nb_power, slot(raise)},
+    {Py_nb_invert, slot(unary<OpId::logical_not>)},
+    {Py_nb_absolute, slot(unary<OpId::absolute>)},
+    {Py_tp_richcompare, slot(compare)},
+    {Py_tp_hash, slot(PyObject_HashNotImplemented)},
     {0, nullptr},
 };
 

@@ -76,7 +76,8 @@ class Reader {
     if (header_.version != file::version)
       throw ModelUnsupported("model file version " + std::to_string(header_.version) + " is not " +
                              std::to_string(file::version) + "; compile the model for this engine");
-    if (header_.op_set != op_set)
+    need(header_.op_set > 0, "it is of no op set");
+    if (header_.op_set > op_set)
       throw ModelUnsupported("the model needs op set " + std::to_string(header_.op_set) + ", this engine has " +
                              std::to_string(op_set) + "; compile the model for this engine");
     need(header_.file_bytes == size_, "its length is not what its header says");
@@ -172,7 +173,8 @@ class Reader {
 
   void read_operator(uint32_t i) {
     const auto record = at<file::OperatorRecord>(operators_ + uint64_t{i} * sizeof(file::OperatorRecord));
-    if (row_of(record.id) == nullptr)
+    const OpRow* row = row_of(record.id);
+    if (row == nullptr || row->since > header_.op_set)
       throw ModelUnsupported("the model needs operator " + std::to_string(record.id) +
                              ", which this engine does not have; compile the model for this engine");
     need(record.zero == 0, "reserved bytes are set");

@@ -11,15 +11,17 @@ Spec infer_binary(const Op& op, Specs inputs) {
   if (inputs[0].dtype != inputs[1].dtype)
     throw DtypeError(std::string(row_of(static_cast<uint16_t>(op.id))->name) + " of " + name_of(inputs[0].dtype) +
                      " and " + name_of(inputs[1].dtype) + ": cast one of them first");
+  if (inputs[0].dtype == Dtype::boolean) refuse_dtype(op, Dtype::boolean, "numbers");
   return {inputs[0].dtype, broadcast(inputs[0].shape, inputs[1].shape)};
 }
 
-Spec infer_same(const Op&, Specs inputs) { return inputs[0]; }
+Spec infer_same(const Op& op, Specs inputs) {
+  if (inputs[0].dtype == Dtype::boolean) refuse_dtype(op, Dtype::boolean, "numbers");
+  return inputs[0];
+}
 
 Spec infer_float(const Op& op, Specs inputs) {
-  if (inputs[0].dtype != Dtype::float32)
-    throw DtypeError(std::string(row_of(static_cast<uint16_t>(op.id))->name) + " takes float32, not " +
-                     name_of(inputs[0].dtype) + ": cast it first");
+  if (inputs[0].dtype != Dtype::float32) refuse_dtype(op, inputs[0].dtype, "float32");
   return inputs[0];
 }
 
@@ -29,13 +31,6 @@ Spec infer_cast(const Op& op, Specs inputs) {
     throw ValueError("cast to the unknown dtype " + std::to_string(code));
   return {static_cast<Dtype>(code), inputs[0].shape};
 }
-
-namespace {
-
-// Two broadcast operands over one output shape, adjacent axes merged where both allow it.
-struct Walk {
-  Dims shape, a, b;
-};
 
 Walk merged(const Tensor& a, const Tensor& b, const Dims& shape) {
   Walk out;
@@ -56,17 +51,7 @@ Walk merged(const Tensor& a, const Tensor& b, const Dims& shape) {
   return out;
 }
 
-template <typename T, typename Line>
-T* walk_axes(const Walk& walk, int axis, const T* a, const T* b, T* out, const Line& line) {
-  const int64_t n = walk.shape[axis];
-  if (axis + 1 == walk.shape.rank()) {
-    line(a, walk.a[axis], b, walk.b[axis], out, static_cast<size_t>(n));
-    return out + n;
-  }
-  for (int64_t i = 0; i < n; ++i)
-    out = walk_axes(walk, axis + 1, a + i * walk.a[axis], b + i * walk.b[axis], out, line);
-  return out;
-}
+namespace {
 
 template <typename T>
 void divide_integers(const T* a, ptrdiff_t sa, const T* b, ptrdiff_t sb, T* out, size_t n) {
@@ -153,6 +138,14 @@ void execute_cast(const Op&, Tensors inputs, const Tensor& out, const Kernels&) 
       using To = std::remove_pointer_t<decltype(target)>;
       const From* from = x.as<From>();
       To* to = out.as<To>();
+      if (out.dtype() == Dtype::boolean) {
+        for (int64_t i = 0; i < x.size(); ++i) to[i] = from[i] != 0;
+        return;
+      }
+      if (x.dtype() == Dtype::boolean) {
+        for (int64_t i = 0; i < x.size(); ++i) to[i] = static_cast<To>(from[i] != 0);
+        return;
+      }
       for (int64_t i = 0; i < x.size(); ++i) to[i] = saturated<To>(from[i]);
     });
   });

@@ -82,4 +82,16 @@ void execute_slice(const Op& op, Tensors inputs, const Tensor& out, const Kernel
   copy_elements(inputs[0].sliced(range.axis, range.start, range.count, range.step), out);
 }
 
+Spec infer_broadcast(const Op& op, Specs inputs) {
+  const Dims shape = op.dims(0);
+  count_of(shape);  // refuses what cannot be a shape
+  if (!(broadcast(inputs[0].shape, shape) == shape))
+    throw ValueError("shape " + text_of(inputs[0].shape) + " does not broadcast to " + text_of(shape));
+  return {inputs[0].dtype, shape};
+}
+
+void execute_broadcast(const Op&, Tensors inputs, const Tensor& out, const Kernels&) {
+  copy_elements(inputs[0].expanded(out.shape()), out);
+}
+
 }  // namespace shoal

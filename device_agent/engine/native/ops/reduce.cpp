@@ -20,6 +20,8 @@ unsigned axes_mask(const Op& op, int rank) {
   return mask;
 }
 
+}  // namespace
+
 // The tensor with the masked axes last, contiguous: rows of what is reduced together.
 Tensor rows_last(const Tensor& x, unsigned mask) {
   Dims order;
@@ -29,6 +31,14 @@ Tensor rows_last(const Tensor& x, unsigned mask) {
     if (mask & (1u << i)) order.push(i);
   return contiguous(x.transposed(order));
 }
+
+void put_rows_back(const Tensor& rows, int axis, const Tensor& out) {
+  Dims back;
+  for (int i = 0; i < out.rank(); ++i) back.push(i < axis ? i : i == axis ? out.rank() - 1 : i - 1);
+  copy_elements(rows.transposed(back), out);
+}
+
+namespace {
 
 Dims reduced(const Dims& shape, unsigned mask, bool keep) {
   Dims out;
@@ -58,13 +68,13 @@ Reduce kind_of(OpId id) {
   return id == OpId::reduce_min ? Reduce::minimum : Reduce::sum;
 }
 
-// The place of the largest; the first of equals, and the first that is not a number before all.
-template <typename T>
-int64_t place_of_largest(const T* x, int64_t n) {
+// The place of the largest or smallest; the first of equals, and the first that is not a number before all.
+template <typename T, typename Beats>
+int64_t place_of_best(const T* x, int64_t n, Beats beats) {
   int64_t best = 0;
   for (int64_t i = 1; i < n; ++i) {
     if (x[best] != x[best]) return best;
-    if (x[i] > x[best] || x[i] != x[i]) best = i;
+    if (beats(x[i], x[best]) || x[i] != x[i]) best = i;
   }
   return best;
 }
@@ -73,9 +83,8 @@ int64_t place_of_largest(const T* x, int64_t n) {
 
 Spec infer_reduce(const Op& op, Specs inputs) {
   const Spec& x = inputs[0];
-  if (x.dtype == Dtype::uint8 || (op.id == OpId::reduce_mean && x.dtype != Dtype::float32))
-    throw DtypeError(std::string(row_of(static_cast<uint16_t>(op.id))->name) + " does not take " + name_of(x.dtype) +
-                     ": cast it first");
+  if (op.id == OpId::reduce_mean && x.dtype != Dtype::float32) refuse_dtype(op, x.dtype, "float32");
+  if (x.dtype == Dtype::uint8 || x.dtype == Dtype::boolean) refuse_dtype(op, x.dtype, "float32, int32 or int64");
   const unsigned mask = axes_mask(op, x.shape.rank());
   if ((op.id == OpId::reduce_max || op.id == OpId::reduce_min) && reduced_count(x.shape, mask) == 0)
     throw ValueError("nothing has no largest and no smallest: shape " + text_of(x.shape));
@@ -104,7 +113,8 @@ void execute_reduce(const Op& op, Tensors inputs, const Tensor& out, const Kerne
 
 Spec infer_argmax(const Op& op, Specs inputs) {
   const int axis = axis_within(op.integer(0), inputs[0].shape.rank());
-  if (inputs[0].shape[axis] == 0) throw ValueError("argmax over an empty axis");
+  if (inputs[0].shape[axis] == 0)
+    throw ValueError(std::string(row_of(static_cast<uint16_t>(op.id))->name) + " over an empty axis");
   return {Dtype::int64, reduced(inputs[0].shape, 1u << axis, op.integer(1) != 0)};
 }
 
@@ -114,8 +124,25 @@ void execute_argmax(const Op& op, Tensors inputs, const Tensor& out, const Kerne
   const Tensor x = rows_last(inputs[0], 1u << axis);
   with_type(x.dtype(), [&](auto* typed) {
     using T = std::remove_pointer_t<decltype(typed)>;
-    for (int64_t row = 0; row < out.size(); ++row)
-      out.as<int64_t>()[row] = place_of_largest(x.as<T>() + row * n, n);
+    for (int64_t row = 0; row < out.size(); ++row) {
+      const T* from = x.as<T>() + row * n;
+      out.as<int64_t>()[row] = op.id == OpId::argmax ? place_of_best(from, n, [](T a, T b) { return a > b; })
+                                                     : place_of_best(from, n, [](T a, T b) { return a < b; });
+    }
+  });
+}
+
+void execute_product(const Op& op, Tensors inputs, const Tensor& out, const Kernels&) {
+  const unsigned mask = axes_mask(op, inputs[0].rank());
+  const Tensor x = rows_last(inputs[0], mask);
+  const int64_t n = reduced_count(inputs[0].shape(), mask);
+  with_type(out.dtype(), [&](auto* typed) {
+    using T = std::remove_pointer_t<decltype(typed)>;
+    for (int64_t row = 0; row < out.size(); ++row) {
+      T made = 1;
+      for (int64_t i = 0; i < n; ++i) made = static_cast<T>(made * x.as<T>()[row * n + i]);
+      out.as<T>()[row] = made;
+    }
   });
 }
 
@@ -133,10 +160,7 @@ void execute_softmax(const Op& op, Tensors inputs, const Tensor& out, const Kern
   const Tensor made = last ? out : Tensor(x.spec());
   for (int64_t at = 0; at < out.size(); at += n)
     kernels.softmax_row(x.as<float>() + at, made.as<float>() + at, static_cast<size_t>(n));
-  if (last) return;
-  Dims back;
-  for (int i = 0; i < out.rank(); ++i) back.push(i < axis ? i : i == axis ? out.rank() - 1 : i - 1);
-  copy_elements(made.transposed(back), out);
+  if (!last) put_rows_back(made, axis, out);
 }
 
 }  // namespace shoal

@@ -8,36 +8,63 @@ namespace shoal {
 namespace {
 
 constexpr OpRow rows[] = {
-    {OpId::add, "add", 2, 2, "", infer_binary, execute_binary},
-    {OpId::subtract, "subtract", 2, 2, "", infer_binary, execute_binary},
-    {OpId::multiply, "multiply", 2, 2, "", infer_binary, execute_binary},
-    {OpId::divide, "divide", 2, 2, "", infer_binary, execute_binary},
-    {OpId::maximum, "maximum", 2, 2, "", infer_binary, execute_binary},
-    {OpId::minimum, "minimum", 2, 2, "", infer_binary, execute_binary},
+    {OpId::add, "add", 2, 2, "", 1, infer_binary, execute_binary},
+    {OpId::subtract, "subtract", 2, 2, "", 1, infer_binary, execute_binary},
+    {OpId::multiply, "multiply", 2, 2, "", 1, infer_binary, execute_binary},
+    {OpId::divide, "divide", 2, 2, "", 1, infer_binary, execute_binary},
+    {OpId::maximum, "maximum", 2, 2, "", 1, infer_binary, execute_binary},
+    {OpId::minimum, "minimum", 2, 2, "", 1, infer_binary, execute_binary},
+    {OpId::equal, "equal", 2, 2, "", 2, infer_compare, execute_compare},
+    {OpId::less, "less", 2, 2, "", 2, infer_compare, execute_compare},
+    {OpId::less_equal, "less_equal", 2, 2, "", 2, infer_compare, execute_compare},
+    {OpId::logical_and, "logical_and", 2, 2, "", 2, infer_logic, execute_logic},
+    {OpId::logical_or, "logical_or", 2, 2, "", 2, infer_logic, execute_logic},
+    {OpId::logical_xor, "logical_xor", 2, 2, "", 2, infer_logic, execute_logic},
+    {OpId::power, "power", 2, 2, "", 2, infer_power, execute_power},
 
-    {OpId::relu, "relu", 1, 1, "", infer_same, execute_unary},
-    {OpId::sigmoid, "sigmoid", 1, 1, "", infer_float, execute_unary},
-    {OpId::tanh, "tanh", 1, 1, "", infer_float, execute_unary},
-    {OpId::exp, "exp", 1, 1, "", infer_float, execute_unary},
-    {OpId::sqrt, "sqrt", 1, 1, "", infer_float, execute_unary},
-    {OpId::negative, "negative", 1, 1, "", infer_same, execute_unary},
-    {OpId::clip, "clip", 1, 1, "low:float high:float", infer_same, execute_unary},
-    {OpId::cast, "cast", 1, 1, "dtype:int", infer_cast, execute_cast},
+    {OpId::relu, "relu", 1, 1, "", 1, infer_same, execute_unary},
+    {OpId::sigmoid, "sigmoid", 1, 1, "", 1, infer_float, execute_unary},
+    {OpId::tanh, "tanh", 1, 1, "", 1, infer_float, execute_unary},
+    {OpId::exp, "exp", 1, 1, "", 1, infer_float, execute_unary},
+    {OpId::sqrt, "sqrt", 1, 1, "", 1, infer_float, execute_unary},
+    {OpId::negative, "negative", 1, 1, "", 1, infer_same, execute_unary},
+    {OpId::clip, "clip", 1, 1, "low:float high:float", 1, infer_same, execute_unary},
+    {OpId::cast, "cast", 1, 1, "dtype:int", 1, infer_cast, execute_cast},
+    {OpId::absolute, "absolute", 1, 1, "", 2, infer_signed, execute_absolute},
+    {OpId::logarithm, "logarithm", 1, 1, "", 2, infer_float, execute_function},
+    {OpId::log1p, "log1p", 1, 1, "", 2, infer_float, execute_function},
+    {OpId::floor, "floor", 1, 1, "", 2, infer_float, execute_function},
+    {OpId::ceil, "ceil", 1, 1, "", 2, infer_float, execute_function},
+    {OpId::round, "round", 1, 1, "", 2, infer_float, execute_function},
+    {OpId::sine, "sine", 1, 1, "", 2, infer_float, execute_function},
+    {OpId::cosine, "cosine", 1, 1, "", 2, infer_float, execute_function},
+    {OpId::logical_not, "logical_not", 1, 1, "", 2, infer_not, execute_not},
+    {OpId::where, "where", 3, 3, "", 2, infer_where, execute_where},
 
-    {OpId::matmul, "matmul", 2, 2, "", infer_matmul, execute_matmul},
-    {OpId::gemm, "gemm", 2, 3, "alpha:float beta:float transpose_a:int transpose_b:int", infer_gemm, execute_gemm},
+    {OpId::matmul, "matmul", 2, 2, "", 1, infer_matmul, execute_matmul},
+    {OpId::gemm, "gemm", 2, 3, "alpha:float beta:float transpose_a:int transpose_b:int", 1, infer_gemm, execute_gemm},
 
-    {OpId::reduce_sum, "reduce_sum", 1, 1, "keepdims:int axes:int...", infer_reduce, execute_reduce},
-    {OpId::reduce_mean, "reduce_mean", 1, 1, "keepdims:int axes:int...", infer_reduce, execute_reduce},
-    {OpId::reduce_max, "reduce_max", 1, 1, "keepdims:int axes:int...", infer_reduce, execute_reduce},
-    {OpId::reduce_min, "reduce_min", 1, 1, "keepdims:int axes:int...", infer_reduce, execute_reduce},
-    {OpId::argmax, "argmax", 1, 1, "axis:int keepdims:int", infer_argmax, execute_argmax},
-    {OpId::softmax, "softmax", 1, 1, "axis:int", infer_softmax, execute_softmax},
+    {OpId::reduce_sum, "reduce_sum", 1, 1, "keepdims:int axes:int...", 1, infer_reduce, execute_reduce},
+    {OpId::reduce_mean, "reduce_mean", 1, 1, "keepdims:int axes:int...", 1, infer_reduce, execute_reduce},
+    {OpId::reduce_max, "reduce_max", 1, 1, "keepdims:int axes:int...", 1, infer_reduce, execute_reduce},
+    {OpId::reduce_min, "reduce_min", 1, 1, "keepdims:int axes:int...", 1, infer_reduce, execute_reduce},
+    {OpId::argmax, "argmax", 1, 1, "axis:int keepdims:int", 1, infer_argmax, execute_argmax},
+    {OpId::softmax, "softmax", 1, 1, "axis:int", 1, infer_softmax, execute_softmax},
+    {OpId::argmin, "argmin", 1, 1, "axis:int keepdims:int", 2, infer_argmax, execute_argmax},
+    {OpId::reduce_product, "reduce_product", 1, 1, "keepdims:int axes:int...", 2, infer_reduce, execute_product},
+    {OpId::cumulative_sum, "cumulative_sum", 1, 1, "axis:int", 2, infer_cumulative, execute_cumulative},
+    {OpId::argsort, "argsort", 1, 1, "axis:int descending:int", 2, infer_argsort, execute_argsort},
 
-    {OpId::reshape, "reshape", 1, 1, "shape:int...", infer_reshape, execute_reshape},
-    {OpId::transpose, "transpose", 1, 1, "axes:int...", infer_transpose, execute_transpose},
-    {OpId::concat, "concat", 1, op_inputs_max, "axis:int", infer_concat, execute_concat},
-    {OpId::slice, "slice", 1, 1, "axis:int start:int stop:int step:int", infer_slice, execute_slice},
+    {OpId::reshape, "reshape", 1, 1, "shape:int...", 1, infer_reshape, execute_reshape},
+    {OpId::transpose, "transpose", 1, 1, "axes:int...", 1, infer_transpose, execute_transpose},
+    {OpId::concat, "concat", 1, op_inputs_max, "axis:int", 1, infer_concat, execute_concat},
+    {OpId::slice, "slice", 1, 1, "axis:int start:int stop:int step:int", 1, infer_slice, execute_slice},
+    {OpId::broadcast, "broadcast", 1, 1, "shape:int...", 2, infer_broadcast, execute_broadcast},
+    {OpId::take, "take", 2, 2, "axis:int", 2, infer_take, execute_take},
+    {OpId::take_along, "take_along", 2, 2, "axis:int", 2, infer_take_along, execute_take_along},
+
+    {OpId::fft, "fft", 1, 1, "inverse:int", 2, infer_fft, execute_fft},
+    {OpId::resize, "resize", 1, 1, "height:int width:int kind:int", 2, infer_resize, execute_resize},
 };
 
 size_t named_attributes(const OpRow& row) {
@@ -49,6 +76,11 @@ size_t named_attributes(const OpRow& row) {
 }  // namespace
 
 std::span<const OpRow> op_table() { return rows; }
+
+void refuse_dtype(const Op& op, Dtype dtype, const char* takes) {
+  throw DtypeError(std::string(row_of(static_cast<uint16_t>(op.id))->name) + " takes " + takes + ", not " +
+                   name_of(dtype) + ": cast it first");
+}
 
 const OpRow* row_of(uint16_t id) {
   for (const OpRow& row : rows)

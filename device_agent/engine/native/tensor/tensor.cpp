@@ -21,6 +21,7 @@ constexpr DtypeRow dtypes[] = {
     {Dtype::int32, 4, "int32", "i"},
     {Dtype::int64, 8, "int64", "q"},
     {Dtype::uint8, 1, "uint8", "B"},
+    {Dtype::boolean, 1, "bool", "?"},
 };
 const DtypeRow& row_of(Dtype dtype) { return dtypes[static_cast<size_t>(dtype) - 1]; }
 
@@ -34,7 +35,7 @@ const char* struct_format_of(Dtype dtype) { return row_of(dtype).format; }
 Dtype dtype_named(const std::string& name) {
   for (const DtypeRow& row : dtypes)
     if (name == row.name) return row.dtype;
-  throw DtypeError("there is no dtype '" + name + "'; use float32, int32, int64 or uint8");
+  throw DtypeError("there is no dtype '" + name + "'; use float32, int32, int64, uint8 or bool");
 }
 
 Dims::Dims(std::span<const int64_t> from) {

@@ -28,7 +28,8 @@ struct DtypeError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-enum class Dtype : uint8_t { float32 = 1, int32 = 2, int64 = 3, uint8 = 4 };
+// boolean: one byte an element; zero is false, all else is true, and operators make 0 and 1 only.
+enum class Dtype : uint8_t { float32 = 1, int32 = 2, int64 = 3, uint8 = 4, boolean = 5 };
 
 bool is_dtype(uint8_t code);
 int64_t size_of(Dtype dtype);
