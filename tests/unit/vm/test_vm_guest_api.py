@@ -10,10 +10,10 @@ SOURCE = """
 from shoal_task import emit, image, signal, tensor
 
 def on_event(event):
-    picture = image.letterbox(image.from_nv21(event.payload, 4, 6), 5, 5)
-    emit("out", image.planar(image.normalise(picture)).tobytes())
+    picture = image.letterbox(image.from_nv21(event.payload, height=4, width=6), 5, 5)
+    emit("out", image.to_batch(image.normalise(picture)).tobytes())
     emit("out", signal.log_mel(signal.from_pcm16(event.payload * 40), bands=8).tobytes())
-    emit("out", tensor.sort(tensor.var(picture.astype("float32"), 0)).tobytes())
+    emit("out", tensor.sort(tensor.var(picture, 0)).tobytes())
 """
 BARE = """
 import sys
@@ -28,11 +28,11 @@ async def test_the_same_as_outside(pool: InterpreterPool) -> None:
     payload = bytes(range(100, 136))
     result = await pool.run(make_spec(SOURCE, limits=LIMITS), make_event(payload))
     assert (result.outcome, result.message) == ("ok", "")
-    picture = image.letterbox(image.from_nv21(payload, 4, 6), 5, 5)
+    picture = image.letterbox(image.from_nv21(payload, height=4, width=6), 5, 5)
     assert [bytes(one.payload) for one in result.emits] == [
-        image.planar(image.normalise(picture)).tobytes(),
+        image.to_batch(image.normalise(picture)).tobytes(),
         signal.log_mel(signal.from_pcm16(payload * 40), bands=8).tobytes(),
-        tensor.sort(tensor.var(picture.astype("float32"), 0)).tobytes(),
+        tensor.sort(tensor.var(picture, 0)).tobytes(),
     ]
 
 
