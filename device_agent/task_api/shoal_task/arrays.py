@@ -11,7 +11,7 @@ Rules of this module:
 from collections.abc import Sequence
 
 from device_agent.engine import _core
-from device_agent.engine._core import Tensor
+from shoal_task.tensor import Tensor
 
 TYPE_CHECKING = False
 
