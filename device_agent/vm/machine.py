@@ -4,23 +4,30 @@ Rules of this module:
 
 - The hub reads the host's channel when its file descriptor is readable and settles futures; it decides nothing.
 - A call that nobody waits for any more is killed, so that it holds no VM.
+- Calls that follow each other closely are answered without a turn of the event loop, a bounded number of them in a row.
 """
 
 import asyncio
 import itertools
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from device_agent.vm import _host
 from device_agent.vm.errors import VmClosed, VmCreateFailed, VmNotInstalled
 from device_agent.vm.interface import Answer, Emit, RunResult, VmSpec, answer_nothing
+from device_agent.vm.settings import CALLS_IN_A_ROW_MAX, VmSettings
+
+if TYPE_CHECKING:
+    from device_agent.vm._host import _Row
 
 
 class Hub:
     """Listens to the host for one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: VmSettings | None = None) -> None:
         if not _host.installed():
             raise VmNotInstalled("call device_agent.vm.process.install() first in main()")
+        self._settings = settings or VmSettings()
         self._loop = asyncio.get_running_loop()
         self._channel = _host.Channel()
         self._vms: dict[int, Vm] = {}
@@ -46,7 +53,7 @@ class Hub:
             )
         except RuntimeError as error:
             raise VmCreateFailed(f"no VM for {spec.key}: {error}") from None
-        vm = Vm(spec, handle, self._loop, on_ended)
+        vm = Vm(spec, handle, self._loop, on_ended, self._settings.spin_us)
         self._vms[handle.id] = vm
         return vm
 
@@ -57,34 +64,16 @@ class Hub:
             vm.forget()
 
     def _hear(self) -> None:
-        for (
-            number,
-            happened,
-            run,
-            outcome,
-            message,
-            emits,
-            logs,
-            wall_us,
-            spent,
-        ) in self._channel.take():
+        for row in self._channel.take():
+            number, happened, run, outcome, _, emits, _, _, _ = row
             vm = self._vms[number]
             if happened == "ended":
                 del self._vms[number]
                 vm.end()
-                continue
-            if happened == "asked":
+            elif happened == "asked":
                 vm.asked(run, outcome, emits[0][1])
-                continue
-            result = RunResult(
-                outcome=outcome,
-                emits=tuple([Emit(topic=topic, payload=payload) for topic, payload in emits]),
-                logs=logs,
-                wall_us=wall_us,
-                message=message,
-                memory_bytes=vm.peak_bytes,
-            )
-            vm.settle(run, result, spent)
+            else:
+                vm.settle(row)
 
 
 class Vm:
@@ -100,9 +89,11 @@ class Vm:
     __slots__ = (
         "_answers",
         "_handle",
+        "_in_a_row",
         "_loop",
         "_on_ended",
         "_runs",
+        "_spin_us",
         "_waiting",
         "ended",
         "ready",
@@ -116,6 +107,7 @@ class Vm:
         handle: _host.Vm,
         loop: asyncio.AbstractEventLoop,
         on_ended: "Callable[[Vm], None]",
+        spin_us: int,
     ) -> None:
         self.spec = spec
         self.spent = False
@@ -125,6 +117,8 @@ class Vm:
         self._loop = loop
         self._on_ended = on_ended
         self._runs = itertools.count(1)
+        self._spin_us = spin_us
+        self._in_a_row = 0
         self._waiting: dict[int, asyncio.Future[RunResult]] = {0: self.ready}
         self._answers: dict[int, Answer] = {}
 
@@ -144,9 +138,23 @@ class Vm:
         Raises:
             VmClosed: the VM takes no more runs.
         """
+        if self._in_a_row >= CALLS_IN_A_ROW_MAX:
+            self._in_a_row = 0
+            await asyncio.sleep(0)
         run = next(self._runs)
-        if not self._handle.submit(run, event):
+        said = self._handle.call(run, event, self._spin_us)
+        if said is False:
             raise VmClosed(f"the VM of {self.spec.key} takes no more runs")
+        if said is not True:
+            if said[2] == run:
+                self._in_a_row += 1
+                self.spent = self.spent or said[8]
+                return self._result(said)
+            self.settle(said)  # of a call before this one
+        return await self._hear_of(run, answer)
+
+    async def _hear_of(self, run: int, answer: Answer) -> RunResult:
+        self._in_a_row = 0
         future: asyncio.Future[RunResult] = self._loop.create_future()
         self._waiting[run] = future
         if answer is not answer_nothing:
@@ -182,12 +190,23 @@ class Vm:
         except ValueError as error:
             self._handle.answer(run, False, str(error).encode())
 
-    def settle(self, run: int, result: RunResult, spent: bool) -> None:
+    def settle(self, row: "_Row") -> None:
         """The hub tells what a run came to."""
-        self.spent = self.spent or spent
-        future = self._waiting.pop(run, None)
+        self.spent = self.spent or row[8]
+        future = self._waiting.pop(row[2], None)
         if future is not None and not future.done():
-            future.set_result(result)
+            future.set_result(self._result(row))
+
+    def _result(self, row: "_Row") -> RunResult:
+        _, _, _, outcome, message, emits, logs, wall_us, _ = row
+        return RunResult(
+            outcome=outcome,
+            emits=tuple([Emit(topic=topic, payload=payload) for topic, payload in emits]),
+            logs=logs,
+            wall_us=wall_us,
+            message=message,
+            memory_bytes=self._handle.peak_bytes,
+        )
 
     def end(self) -> None:
         """The hub tells that the thread has ended."""

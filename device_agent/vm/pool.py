@@ -261,7 +261,7 @@ class InterpreterPool(Pool[Vm]):
     """A VmPool of interpreters in this process; `process.install()` must have been called."""
 
     def __init__(self, settings: VmSettings | None = None, clock: Clock | None = None) -> None:
-        super().__init__(Hub, settings, clock)
+        super().__init__(lambda: Hub(settings), settings, clock)
 
 
 class ProcessPool(Pool[Vm]):

@@ -17,6 +17,8 @@ class VmSettings:
         load_ms: Wall time for a task's modules to load into a new VM.
         close_ms: How long close() lets running events finish before it kills them.
         ended_ms: How long retire() and close() wait for VMs to end before they leave them behind.
+        spin_us: How long a call looks out for its answer before it sleeps, when calls follow each other closely and
+            the task's last run was shorter than this; 0 never does.
     """
 
     vms_max: int = 8
@@ -28,8 +30,10 @@ class VmSettings:
     load_ms: int = 5_000
     close_ms: int = 2_000
     ended_ms: int = 3_000
+    spin_us: int = 20
 
 
+CALLS_IN_A_ROW_MAX = 8  # answered without a turn of the event loop
 KILL_GRACE_MS = 100  # after a kill, until the run is answered for and its VM is quarantined
 DRAIN_MS = 2_000  # how long a process that ends waits for its VMs
 EXIT_DRAIN_FAILED = 70  # exit status when the interpreter was ending with VMs that would not

@@ -71,15 +71,61 @@ bool topics_of(PyObject* topics, std::set<std::string>* out) {
   return true;
 }
 
+// --- what a run came to ------------------------------------------------------------------------------------------
+
+PyObject* decode(const std::string& text) { return PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), "replace"); }
+
+PyObject* emits_tuple(const Message& message) {
+  PyObject* all = PyTuple_New(static_cast<Py_ssize_t>(message.emits.size()));
+  if (all == nullptr) return nullptr;
+  Py_ssize_t at = 0;
+  for (const auto& [topic, payload] : message.emits) {
+    PyObject* one = Py_BuildValue("(Ny#)", decode(topic), payload.data(), static_cast<Py_ssize_t>(payload.size()));
+    if (one == nullptr) {
+      Py_DECREF(all);
+      return nullptr;
+    }
+    PyTuple_SET_ITEM(all, at++, one);
+  }
+  return all;
+}
+
+PyObject* logs_tuple(const Message& message) {
+  PyObject* all = PyTuple_New(static_cast<Py_ssize_t>(message.logs.size()));
+  if (all == nullptr) return nullptr;
+  Py_ssize_t at = 0;
+  for (const std::string& line : message.logs) {
+    PyObject* one = decode(line);
+    if (one == nullptr) {
+      Py_DECREF(all);
+      return nullptr;
+    }
+    PyTuple_SET_ITEM(all, at++, one);
+  }
+  return all;
+}
+
+PyObject* row(const Message& message) {
+  static const char* const happened[] = {"ready", "done", "ended", "asked"};
+  return Py_BuildValue("(KsKNNNNLO)", static_cast<unsigned long long>(message.vm), happened[static_cast<int>(message.happened)],
+                       static_cast<unsigned long long>(message.run), decode(message.outcome), decode(message.text), emits_tuple(message), logs_tuple(message),
+                       static_cast<long long>(message.wall_us), message.spent ? Py_True : Py_False);
+}
+
 // --- Vm ---------------------------------------------------------------------------------------------------------
 
-PyObject* vm_submit(VmObject* self, PyObject* args) {
-  unsigned long long run;
-  Py_buffer input;
-  if (!PyArg_ParseTuple(args, "Ky*:submit", &run, &input)) return nullptr;
-  Job job{run, std::string(static_cast<const char*>(input.buf), static_cast<size_t>(input.len))};
-  PyBuffer_Release(&input);
-  return PyBool_FromLong(self->vm->submit(std::move(job)));
+// call(run, data, spin_us): True when it is taken and the channel will tell, False when it is not, or what it came to.
+PyObject* vm_call(VmObject* self, PyObject* const* args, Py_ssize_t count) {
+  if (count != 3) return PyErr_Format(PyExc_TypeError, "call takes run, data and spin_us");
+  unsigned long long run = PyLong_AsUnsignedLongLong(args[0]);
+  if (PyErr_Occurred()) return nullptr;
+  long long spin_us = PyLong_AsLongLong(args[2]);
+  if (PyErr_Occurred()) return nullptr;
+  Job job{run, {}};
+  if (!bytes_of(args[1], &job.input)) return nullptr;
+  bool taken = false;
+  std::optional<Message> message = self->vm->call(std::move(job), spin_us * 1000, &taken);
+  return message ? row(*message) : PyBool_FromLong(taken);
 }
 
 PyObject* vm_cancel(VmObject* self, PyObject* run) {
@@ -138,7 +184,7 @@ void vm_dealloc(VmObject* self) {
 }
 
 PyMethodDef vm_methods[] = {
-    {"submit", reinterpret_cast<PyCFunction>(vm_submit), METH_VARARGS, "submit(run, data) -> taken"},
+    {"call", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(vm_call)), METH_FASTCALL, "call(run, data, spin_us) -> taken, or what it came to"},
     {"cancel", reinterpret_cast<PyCFunction>(vm_cancel), METH_O, "cancel(run): kills it if it is not over"},
     {"answer", reinterpret_cast<PyCFunction>(vm_answer), METH_VARARGS, "answer(run, good, data): to what the guest asked"},
     {"sample", reinterpret_cast<PyCFunction>(vm_sample), METH_NOARGS, "sample() -> the stack of what runs, outermost first; empty when nothing does"},
@@ -172,45 +218,6 @@ void channel_dealloc(ChannelObject* self) {
 }
 
 PyObject* channel_fileno(ChannelObject* self, PyObject*) { return PyLong_FromLong(self->channel->fd()); }
-
-PyObject* decode(const std::string& text) { return PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), "replace"); }
-
-PyObject* emits_tuple(const Message& message) {
-  PyObject* all = PyTuple_New(static_cast<Py_ssize_t>(message.emits.size()));
-  if (all == nullptr) return nullptr;
-  Py_ssize_t at = 0;
-  for (const auto& [topic, payload] : message.emits) {
-    PyObject* one = Py_BuildValue("(Ny#)", decode(topic), payload.data(), static_cast<Py_ssize_t>(payload.size()));
-    if (one == nullptr) {
-      Py_DECREF(all);
-      return nullptr;
-    }
-    PyTuple_SET_ITEM(all, at++, one);
-  }
-  return all;
-}
-
-PyObject* logs_tuple(const Message& message) {
-  PyObject* all = PyTuple_New(static_cast<Py_ssize_t>(message.logs.size()));
-  if (all == nullptr) return nullptr;
-  Py_ssize_t at = 0;
-  for (const std::string& line : message.logs) {
-    PyObject* one = decode(line);
-    if (one == nullptr) {
-      Py_DECREF(all);
-      return nullptr;
-    }
-    PyTuple_SET_ITEM(all, at++, one);
-  }
-  return all;
-}
-
-PyObject* row(const Message& message) {
-  static const char* const happened[] = {"ready", "done", "ended", "asked"};
-  return Py_BuildValue("(KsKNNNNLO)", static_cast<unsigned long long>(message.vm), happened[static_cast<int>(message.happened)],
-                       static_cast<unsigned long long>(message.run), decode(message.outcome), decode(message.text), emits_tuple(message), logs_tuple(message),
-                       static_cast<long long>(message.wall_us), message.spent ? Py_True : Py_False);
-}
 
 PyObject* channel_take(ChannelObject* self, PyObject*) {
   std::vector<Message> messages = self->channel->take();

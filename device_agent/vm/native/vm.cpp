@@ -28,6 +28,15 @@ void pause() {
 #endif
 }
 
+// Gives the message to a caller that looks out for it; false when nobody does.
+bool hand_over(Vm& vm, Message& message) {
+  int waiting = Vm::waits;
+  if (!vm.handoff.compare_exchange_strong(waiting, Vm::being_filled, std::memory_order_acq_rel)) return false;
+  vm.handed = std::move(message);
+  vm.handoff.store(Vm::filled, std::memory_order_release);
+  return true;
+}
+
 // What a phase came to, decided on the VM's thread before it gives up `running`.
 struct Verdict {
   std::string outcome;
@@ -143,14 +152,18 @@ void answer(Vm& vm, Happened happened, Verdict verdict, Reason reason) {
   message.text = std::move(verdict.text);
   message.logs = std::move(vm.written.logs);
   if (message.outcome == "ok") message.emits = std::move(vm.written.emits);
-  message.wall_us = (now_ns() - vm.began_ns) / 1000;
+  int64_t ended = now_ns();
+  message.wall_us = (ended - vm.began_ns) / 1000;
   vm.written = Written{};
+  vm.run_ns.store(ended - vm.began_ns, std::memory_order_relaxed);
+  vm.answered_ns.store(ended, std::memory_order_relaxed);
   {
     std::lock_guard lock(vm.mutex);
     message.spent = vm.spent;
     if (std::exchange(vm.answered, true)) return;
   }
-  vm.channel->post(std::move(message));  // without the lock: the receiver may send the next run at once
+  // Without the lock: the receiver may send the next run at once.
+  if (!hand_over(vm, message)) vm.channel->post(std::move(message));
 }
 
 void run_phase(Vm& vm, Phase phase, uint64_t run, int64_t wall_ns, PyObject* (*act)(Vm&, const std::string&), const std::string& input) {
@@ -214,6 +227,7 @@ void serve(Vm& vm) {
   bool busy = false;
   for (int64_t idle = now_ns(); next_job(vm, &job, busy); idle = now_ns()) {
     busy = now_ns() - idle < kBusyGapNs;
+    vm.alert.store(busy, std::memory_order_relaxed);
     run_phase(vm, Phase::run, job.run, vm.spec.wall_ns, act_run, job.input);
   }
 }
@@ -321,12 +335,32 @@ int64_t now_ns() {
 Vm::Vm(uint64_t id_, Spec spec_, std::shared_ptr<Channel> channel_) : id(id_), spec(std::move(spec_)), channel(std::move(channel_)) {}
 
 bool Vm::submit(Job job) {
-  std::lock_guard lock(mutex);
-  if (closing || spent) return false;
-  jobs.push_back(std::move(job));
+  {
+    std::lock_guard lock(mutex);
+    if (closing || spent) return false;
+    jobs.push_back(std::move(job));
+  }
+  // Without the lock: a thread that looks out comes for it at once, and would have to sleep on it.
   called.store(true, std::memory_order_release);
   changed.notify_all();
   return true;
+}
+
+std::optional<Message> Vm::call(Job job, int64_t spin_ns, bool* taken) {
+  int64_t began = now_ns();
+  bool awake = alert.load(std::memory_order_relaxed) && began - answered_ns.load(std::memory_order_relaxed) < kLookOutNs &&
+               run_ns.load(std::memory_order_relaxed) < spin_ns;
+  if (awake) handoff.store(waits, std::memory_order_relaxed);
+  *taken = submit(std::move(job));
+  if (!awake) return std::nullopt;
+  int64_t until = began + spin_ns;
+  while (*taken && handoff.load(std::memory_order_acquire) != filled && now_ns() < until) pause();
+  int still = waits;
+  if (handoff.compare_exchange_strong(still, nobody, std::memory_order_acq_rel)) return std::nullopt;
+  while (handoff.load(std::memory_order_acquire) != filled) pause();  // a move away
+  Message message = std::move(handed);
+  handoff.store(nobody, std::memory_order_relaxed);
+  return message;
 }
 
 void Vm::close() {

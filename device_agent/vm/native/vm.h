@@ -89,6 +89,14 @@ struct Vm : std::enable_shared_from_this<Vm> {
   bool asking = false;  // the guest waits for the host's answer
   std::optional<Answer> answer;
 
+  // A caller that looks out for its answer instead of sleeping: see Vm::call.
+  enum Handoff : int { nobody, waits, being_filled, filled };
+  std::atomic<int> handoff{nobody};
+  Message handed;
+  std::atomic<bool> alert{false};       // the thread looks out for the next job after this one
+  std::atomic<int64_t> answered_ns{0};  // when the last run was answered, and how long it took
+  std::atomic<int64_t> run_ns{0};
+
   std::atomic<bool> called{false};        // something changed that a spinning thread should look at
   std::atomic<int64_t> deadline_ns{0};  // 0: nothing to watch; read by the timekeeper without the lock
 
@@ -103,6 +111,10 @@ struct Vm : std::enable_shared_from_this<Vm> {
   Written written;
 
   bool submit(Job job);
+
+  // Submits, and looks out for the answer for `spin_ns` at most, if this VM's thread looks out too and its last run
+  // was shorter than that. What the run came to, or nothing when the channel will tell; `taken` is false when it was refused.
+  std::optional<Message> call(Job job, int64_t spin_ns, bool* taken);
   void close();
   void cancel(uint64_t which);
   void give_answer(uint64_t which, Answer given);
