@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # Trust what the system trusts, also behind a company's own registry.
 export UV_SYSTEM_CERTS ?= true
 
-.PHONY: setup native console wheels protos requirements check test test-console test-crash test-soak demo bench clean
+.PHONY: setup native console wheels protos requirements check test test-console test-crash test-soak test-asan demo bench clean
 
 $(UV):
 	deploy/setup/uv.sh build/uv
@@ -100,6 +100,16 @@ test-crash: setup
 test-soak: setup
 	SHOAL_SOAK_SECONDS=$${SHOAL_SOAK_SECONDS:-600} SHOAL_HOSTILE_TIMES=$${SHOAL_HOSTILE_TIMES:-100} \
 	  $(PYTHON) -m pytest -rP tests/soak
+
+# Nightly: our native modules under AddressSanitizer and UndefinedBehaviorSanitizer.
+ASAN := build/asan
+$(ASAN)/stamp: build/dev.stamp deploy/setup/sanitized.sh $(NATIVE)
+	deploy/setup/sanitized.sh $(UV) $(VENV) $(ASAN)
+	touch $@
+
+test-asan: $(ASAN)/stamp
+	deploy/setup/under-sanitizers.sh $(ASAN)/venv/bin/python -m pytest tests/unit/vm tests/unit/engine tests/parity tests/attacks/test_vm_escapes.py
+	SHOAL_SOAK_SECONDS=60 deploy/setup/under-sanitizers.sh $(ASAN)/venv/bin/python -m pytest tests/soak/test_soak.py
 
 # Ratios against named peers in one interleaved run; ONLY=name for one suite. Rows go to build/bench/<suite>.json.
 ONLY ?=

@@ -9,7 +9,7 @@
         VmClosed          caller: the pool or the VM has ended
           VmRetired         caller: the task version was retired while the event waited
         VmCreateFailed    ours or the system's: an interpreter could not be made
-        VmNotInstalled    ours: the process did not call install() at its start
+        VmNotInstalled    ours: the process did not call install() at its start, or runs on an unfit allocator
 
 How a run ended is no exception: it is `RunResult.outcome` (TASK_ERROR, TASK_INVALID, WALL_LIMIT, MEMORY_LIMIT,
 OUTPUT_LIMIT, LOG_LIMIT, RUN_CANCELLED), so that one bad task never looks like a fault of the agent.
@@ -72,7 +72,7 @@ class VmCreateFailed(VmError):
 
 
 class VmNotInstalled(VmError):
-    """`device_agent.vm.process.install()` was not called at process start."""
+    """The process did not call `process.install()` at its start, or its allocator hides the sizes of blocks."""
 
     code = "VM_NOT_INSTALLED"
     status = "FAILED_PRECONDITION"

@@ -15,19 +15,37 @@ import sys
 from typing import NoReturn
 
 from device_agent.vm import _host, stdlib
+from device_agent.vm.errors import VmNotInstalled
 from device_agent.vm.settings import DRAIN_MS, EXIT_DRAIN_FAILED, KILL_GRACE_MS
+
+_ALLOCATORS = ("default", "pymalloc", "malloc")
 
 
 def install() -> None:
     """Makes this process able to hold VMs; calling it again does nothing."""
     if _host.installed():
         return
+    _refuse_allocators_without_sizes()
     _host.install(KILL_GRACE_MS)
     stdlib.preload()
     _host.freeze(stdlib.frozen_rows())
     rows = [(row.name, row.kind, row.package, row.body) for row in stdlib.table()]
     _host.set_modules(rows, stdlib.glue_code())
     atexit.register(_end_vms)
+
+
+def _refuse_allocators_without_sizes() -> None:
+    """Memory limits ask malloc how big a block is (rule K4): under these allocators it could not know.
+
+    Raises:
+        VmNotInstalled: PYTHONMALLOC or development mode chose one of them.
+    """
+    chosen = os.environ.get("PYTHONMALLOC") or ("debug" if sys.flags.dev_mode else "default")
+    if chosen not in _ALLOCATORS:
+        raise VmNotInstalled(
+            f"CPython's '{chosen}' allocator hides what a task's memory limit counts; start this process without "
+            "-X dev, PYTHONDEVMODE and PYTHONMALLOC, or with PYTHONMALLOC=malloc"
+        )
 
 
 def drain_and_exit(status: int, *, timeout_ms: int = DRAIN_MS) -> NoReturn:

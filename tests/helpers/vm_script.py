@@ -1,8 +1,10 @@
 """Runs a script that makes VMs in a process of its own, so that a crash is a result and not the end of the tests."""
 
+import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -17,11 +19,14 @@ from tests.helpers.tasks_in_vm import make_event, make_spec
 """
 
 
-def run_vm_script(body: str, *, timeout_s: float = 60) -> "subprocess.CompletedProcess[str]":
+def run_vm_script(
+    body: str, *, timeout_s: float = 60, environment: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
     """Runs `body` after the usual imports and `install()`; what it prints and its exit status are the result."""
     return subprocess.run(
         [sys.executable, "-X", "faulthandler", "-c", _HEAD + textwrap.dedent(body)],
         cwd=ROOT,
+        env={**os.environ, **(environment or {})},
         capture_output=True,
         text=True,
         timeout=timeout_s,

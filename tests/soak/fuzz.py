@@ -3,7 +3,7 @@
 Rules of this module:
 
 - A program's seed is in its source, so one line of a log makes the same calls again.
-- What `LEFT_OUT` names is not fuzzed, each for its reason; docs/security.md says what stands against it.
+- What `LEFT_OUT` names is not fuzzed, each for its reason; docs/reference/vm-isolation.md says what stands against it.
 """
 
 import random

@@ -27,8 +27,8 @@ process.install()
 
 from device_agent.vm.interface import VmLimits, VmSpec  # noqa: E402 - install() comes first
 from device_agent.vm.pool import InterpreterPool  # noqa: E402
+from tests.helpers.hostile_programs import PROGRAMS, Hostile  # noqa: E402
 from tests.helpers.tasks_in_vm import make_event, make_spec  # noqa: E402
-from tests.soak.hostile_programs import PROGRAMS, Hostile  # noqa: E402
 
 HANG_S = 30
 WALL_MS = (30, 90)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.soak.hostile_programs import PROGRAMS
+from tests.helpers.hostile_programs import PROGRAMS
 
 ROOT = Path(__file__).parents[2]
 TIMES = os.environ.get("SHOAL_HOSTILE_TIMES", "")

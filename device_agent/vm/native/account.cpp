@@ -3,6 +3,10 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstring>
 #include <mutex>
 #include <unordered_map>
 #include <vector>
@@ -18,6 +22,7 @@ namespace shoal {
 namespace {
 
 constexpr size_t kMapNodeBytesMin = 64 * 1024;
+constexpr uintptr_t kPageMask = 4095;
 [[maybe_unused]] constexpr unsigned kReclaimsPerTrim = 8;
 
 void trim_now_and_then() {
@@ -27,26 +32,53 @@ void trim_now_and_then() {
 #endif
 }
 
-struct Arena {
+struct Mapping {
   Account* owner;
   size_t size;
 };
 
-struct Arenas {  // never destroyed: threads may outlive static destructors
+struct Mappings {  // never destroyed: threads may outlive static destructors
   std::mutex mutex;
-  std::unordered_map<void*, Arena> by_address;
+  std::unordered_map<void*, Mapping> by_address;
   int64_t bytes = 0;
+
+  void add(void* address, Account* owner, size_t size) {
+    std::lock_guard lock(mutex);
+    by_address[address] = {owner, size};
+    bytes += static_cast<int64_t>(size);
+  }
+
+  // Strikes it off and tells its owner's account; how big it was, 0 if it is none of ours.
+  size_t take(void* address);
+
+  // Strikes off all that `owner` has.
+  std::vector<std::pair<void*, size_t>> take_all(const Account* owner) {
+    std::vector<std::pair<void*, size_t>> taken;
+    std::lock_guard lock(mutex);
+    std::erase_if(by_address, [&](const auto& one) {
+      if (one.second.owner != owner) return false;
+      taken.emplace_back(one.first, one.second.size);
+      bytes -= static_cast<int64_t>(one.second.size);
+      return true;
+    });
+    return taken;
+  }
 };
 
-Arenas& arenas() {
-  static Arenas* all = new Arenas;
+Mappings& arenas() {
+  static Mappings* all = new Mappings;
+  return *all;
+}
+
+Mappings& map_nodes() {
+  static Mappings* all = new Mappings;
   return *all;
 }
 
 thread_local Account* t_account __attribute__((tls_model("initial-exec"))) = nullptr;
 thread_local bool t_exempt __attribute__((tls_model("initial-exec"))) = false;
 
-PyMemAllocatorEx g_raw;
+PyMemAllocatorEx g_raw, g_memory, g_object;  // what our hooks stand before; each hook's context is one of them
 PyObjectArenaAllocator g_arena;
 void (*g_on_over)() = nullptr;
 
@@ -72,57 +104,95 @@ void charge(Account* account, int64_t bytes) {
 
 int64_t usable(void* block) { return block == nullptr ? 0 : static_cast<int64_t>(malloc_usable_size(block)); }
 
-void note_map_node(Account* account, void* block) {
-  std::lock_guard lock(account->mutex);
-  account->map_nodes.insert(block);
+size_t Mappings::take(void* address) {
+  std::lock_guard lock(mutex);
+  auto found = by_address.find(address);
+  if (found == by_address.end()) return 0;
+  auto [owner, size] = found->second;
+  charge(owner, -static_cast<int64_t>(size));
+  bytes -= static_cast<int64_t>(size);
+  by_address.erase(found);
+  return size;
 }
 
-void forget_map_node(Account* account, void* block, int64_t size) {
-  if (size < static_cast<int64_t>(kMapNodeBytesMin)) return;
-  std::lock_guard lock(account->mutex);
-  account->map_nodes.erase(block);
+// malloc's blocks stand behind a header, so hardly any begins a page: the table is rarely asked.
+bool maybe_map_node(void* block) { return block != nullptr && (reinterpret_cast<uintptr_t>(block) & kPageMask) == 0; }
+
+void* new_map_node(Account* account, size_t size) {
+  void* node = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (node == MAP_FAILED) return nullptr;
+  map_nodes().add(node, account, size);
+  charge(account, static_cast<int64_t>(size));
+  return node;
 }
 
-void* raw_malloc(void*, size_t size) {
+size_t size_of_map_node(void* block) {
+  std::lock_guard lock(map_nodes().mutex);
+  auto found = map_nodes().by_address.find(block);
+  return found == map_nodes().by_address.end() ? 0 : found->second.size;
+}
+
+bool free_map_node(void* block) {
+  size_t size = map_nodes().take(block);
+  if (size != 0) munmap(block, size);
+  return size != 0;
+}
+
+const PyMemAllocatorEx& before(void* context) { return *static_cast<PyMemAllocatorEx*>(context); }
+
+void* block_malloc(void* context, size_t size) {
+  const PyMemAllocatorEx& next = before(context);
   Account* account = t_account;
-  if (account == nullptr) return g_raw.malloc(g_raw.ctx, size);
+  if (account == nullptr) return next.malloc(next.ctx, size);
   if (raw_refused(account, size)) return nullptr;
-  void* block = g_raw.malloc(g_raw.ctx, size);
+  void* block = next.malloc(next.ctx, size);
   charge(account, usable(block));
   return block;
 }
 
-void* raw_calloc(void*, size_t count, size_t size) {
+void* block_calloc(void* context, size_t count, size_t size) {
+  const PyMemAllocatorEx& next = before(context);
   Account* account = t_account;
-  if (account == nullptr) return g_raw.calloc(g_raw.ctx, count, size);
+  if (account == nullptr) return next.calloc(next.ctx, count, size);
   if (size != 0 && count > static_cast<size_t>(PY_SSIZE_T_MAX) / size) return nullptr;
   if (raw_refused(account, count * size)) return nullptr;
-  void* block = g_raw.calloc(g_raw.ctx, count, size);
+  bool node = context == &g_raw && count == 1 && size >= kMapNodeBytesMin && (size & (size - 1)) == 0;
+  if (node) return new_map_node(account, size);
+  void* block = next.calloc(next.ctx, count, size);
   charge(account, usable(block));
-  if (count == 1 && size >= kMapNodeBytesMin && (size & (size - 1)) == 0 && block != nullptr) note_map_node(account, block);
   return block;
 }
 
-void* raw_realloc(void*, void* old, size_t size) {
+// CPython moves none; the rule of realloc is kept all the same.
+void* move_map_node(void* context, void* old, size_t had, size_t size) {
+  void* block = block_malloc(context, size);
+  if (block == nullptr) return nullptr;
+  std::memcpy(block, old, std::min(had, size));
+  free_map_node(old);
+  return block;
+}
+
+void* block_realloc(void* context, void* old, size_t size) {
+  const PyMemAllocatorEx& next = before(context);
+  if (maybe_map_node(old)) {
+    if (size_t had = size_of_map_node(old); had != 0) return move_map_node(context, old, had, size);
+  }
   Account* account = t_account;
-  if (account == nullptr) return g_raw.realloc(g_raw.ctx, old, size);
-  int64_t before = usable(old);
-  forget_map_node(account, old, before);
-  if (static_cast<int64_t>(size) > before || size > static_cast<size_t>(INT64_MAX)) {
+  if (account == nullptr) return next.realloc(next.ctx, old, size);
+  int64_t bytes = usable(old);
+  if (static_cast<int64_t>(size) > bytes || size > static_cast<size_t>(INT64_MAX)) {
     if (raw_refused(account, size)) return nullptr;  // the old block may have to stay while it is copied
   }
-  void* block = g_raw.realloc(g_raw.ctx, old, size);
-  if (block != nullptr) charge(account, usable(block) - before);
+  void* block = next.realloc(next.ctx, old, size);
+  if (block != nullptr) charge(account, usable(block) - bytes);
   return block;
 }
 
-void raw_free(void*, void* block) {
-  if (t_account != nullptr) {
-    int64_t size = usable(block);
-    forget_map_node(t_account, block, size);
-    charge(t_account, -size);
-  }
-  g_raw.free(g_raw.ctx, block);
+void block_free(void* context, void* block) {
+  const PyMemAllocatorEx& next = before(context);
+  if (maybe_map_node(block) && free_map_node(block)) return;
+  if (t_account != nullptr) charge(t_account, -usable(block));
+  next.free(next.ctx, block);
 }
 
 void* arena_alloc(void*, size_t size) {
@@ -131,26 +201,20 @@ void* arena_alloc(void*, size_t size) {
   if (refused(account, static_cast<int64_t>(size), kHeadroomBytes)) return nullptr;
   void* address = g_arena.alloc(g_arena.ctx, size);
   if (address == nullptr) return nullptr;
-  {
-    std::lock_guard lock(arenas().mutex);
-    arenas().by_address[address] = {account, size};
-    arenas().bytes += static_cast<int64_t>(size);
-  }
+  arenas().add(address, account, size);
   charge(account, static_cast<int64_t>(size));
   return address;
 }
 
 void arena_free(void*, void* address, size_t size) {
-  {
-    std::lock_guard lock(arenas().mutex);
-    auto found = arenas().by_address.find(address);
-    if (found != arenas().by_address.end()) {
-      charge(found->second.owner, -static_cast<int64_t>(size));
-      arenas().bytes -= static_cast<int64_t>(size);
-      arenas().by_address.erase(found);
-    }
-  }
+  arenas().take(address);
   g_arena.free(g_arena.ctx, address, size);
+}
+
+void stand_before(PyMemAllocatorDomain domain, PyMemAllocatorEx* next) {
+  PyMem_GetAllocator(domain, next);
+  PyMemAllocatorEx ours{next, block_malloc, block_calloc, block_realloc, block_free};
+  PyMem_SetAllocator(domain, &ours);
 }
 
 }  // namespace
@@ -163,37 +227,24 @@ void charge_thread_to(Account* account, bool exempt) {
 bool install_memory_hooks(void (*on_over)()) {
   if (g_on_over != nullptr) return false;
   g_on_over = on_over;
-  arenas();
+  arenas(), map_nodes();
   PyMem_GetAllocator(PYMEM_DOMAIN_RAW, &g_raw);
+  PyMem_GetAllocator(PYMEM_DOMAIN_OBJ, &g_object);
   PyObject_GetArenaAllocator(&g_arena);
-  PyMemAllocatorEx raw{nullptr, raw_malloc, raw_calloc, raw_realloc, raw_free};
+  auto* plain = g_raw.malloc;
   PyObjectArenaAllocator arena{nullptr, arena_alloc, arena_free};
-  PyMem_SetAllocator(PYMEM_DOMAIN_RAW, &raw);
   PyObject_SetArenaAllocator(&arena);
+  stand_before(PYMEM_DOMAIN_RAW, &g_raw);
+  if (g_object.malloc != plain) return true;
+  // PYTHONMALLOC=malloc: there are no arenas, each object is a block of malloc's own.
+  stand_before(PYMEM_DOMAIN_MEM, &g_memory);
+  stand_before(PYMEM_DOMAIN_OBJ, &g_object);
   return true;
 }
 
 void reclaim(Account* account) {
-  std::vector<std::pair<void*, size_t>> left;
-  {
-    std::lock_guard lock(arenas().mutex);
-    auto& all = arenas().by_address;
-    for (auto at = all.begin(); at != all.end();) {
-      if (at->second.owner != account) {
-        ++at;
-        continue;
-      }
-      left.emplace_back(at->first, at->second.size);
-      arenas().bytes -= static_cast<int64_t>(at->second.size);
-      at = all.erase(at);
-    }
-  }
-  for (auto [address, size] : left) g_arena.free(g_arena.ctx, address, size);
-  {
-    std::lock_guard lock(account->mutex);
-    for (void* node : account->map_nodes) g_raw.free(g_raw.ctx, node);
-    account->map_nodes.clear();
-  }
+  for (auto [address, size] : arenas().take_all(account)) g_arena.free(g_arena.ctx, address, size);
+  for (auto [address, size] : map_nodes().take_all(account)) munmap(address, size);
   trim_now_and_then();
 }
 

@@ -3,16 +3,16 @@
 // - The owner of an arena is the VM whose thread asked for it; it is given back to that VM's account whoever frees it.
 // - Past the soft limit only requests of 256 KiB and more fail. Small ones draw on the headroom, because CPython does
 //   not survive NULL everywhere; meanwhile the timekeeper kills the run.
-// - Raw blocks carry no header: their size is what malloc says it is.
+// - Raw blocks carry no header: their size is what malloc says it is. With PYTHONMALLOC=malloc every object is such a
+//   block. CPython's debug allocators and mimalloc hide their blocks' sizes: a process with those can hold no VMs.
 // - What a dead VM left in arenas is unmapped, and so are the nodes of its arena map (0.4 MB), which CPython 3.13 forgets
-//   to free: blocks of one element whose size is a power of two that it got zeroed.
+//   to free: blocks of one element whose size is a power of two that it got zeroed. They are mapped by themselves, because
+//   nearly all of their pages are never touched: from malloc, which clears what was used before, they took 0.4 MB a VM.
 #pragma once
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <mutex>
-#include <unordered_set>
 
 namespace shoal {
 
@@ -24,8 +24,6 @@ struct Account {
   std::atomic<int64_t> peak_bytes{0};
   std::atomic<int64_t> soft_bytes{0};  // 0: nothing is refused (creating, ending)
   std::atomic<bool> over{false};       // set once when the soft limit is passed
-  std::mutex mutex;
-  std::unordered_set<void*> map_nodes;
 };
 
 // Which account the calling thread charges; nullptr in all threads but those of VMs and killers.
