@@ -15,7 +15,11 @@ from rich.table import Table
 from tests.bench.rows import BenchRow, write
 
 ROOT = Path(__file__).parents[2]
-SUITES = {"main": ["vm", "sync", "fleet"], "vm": ["vm_tasks"], "engine": ["engine"]}
+SUITES = {
+    "main": ["vm", "sync", "fleet"],
+    "vm": ["vm_memory", "vm_tasks"],
+    "engine": ["engine"],
+}
 
 
 def main() -> int:

@@ -131,6 +131,15 @@ _LOOPS = (
         """,
     ),
     _hostile(
+        "waiting in a host call", "python", WALL_LIMIT,
+        """
+        while True:
+            try: border.ask("kv", b"get")
+            except BaseException: pass
+        """,
+        "from shoal_task import border",
+    ),
+    _hostile(
         "finaliser", "python", WALL_LIMIT, "Stuck()",
         """
         class Stuck:

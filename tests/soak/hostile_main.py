@@ -94,7 +94,7 @@ class Gauntlet:
             "gone_ms": round(max(self.seen.gone_ms, default=0.0), 1),
             "neighbour": _compare(self.seen.beside_hostile_ms, self.seen.beside_honest_ms),
             "left": left,
-            "left_keys": [vm.spec.key for vm in self._pool._alive] if left else [],
+            "left_keys": [vm.spec.key for vm in self._pool.vms()] if left else [],
             **_host.counters(),
         }
 
