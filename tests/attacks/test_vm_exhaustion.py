@@ -1,4 +1,7 @@
-"""What a task must not use up: each program ends with its named outcome, and the next event runs."""
+"""What a task must not use up: each program ends with its named outcome, and the next event runs.
+
+How soon it ends, at random moments and two at once, is measured in tests/soak/test_hostile.py.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -35,7 +38,6 @@ async def test_ended_by_its_limit(pool: InterpreterPool, program: Hostile) -> No
         pool.run(spec, make_event(b"0")), pool.run(neighbour, make_event(b"beside"))
     )
     assert result.outcome in program.outcomes, result
-    assert "quarantined" not in result.message
     assert (beside.outcome, beside.emits[0].payload) == ("ok", b"beside")
     assert (await pool.run(spec, make_event(b"good"))).outcome == "ok"
 

@@ -15,7 +15,7 @@ from tests.helpers.hostile_programs import PROGRAMS
 
 ROOT = Path(__file__).parents[2]
 TIMES = os.environ.get("SHOAL_HOSTILE_TIMES", "")
-SECONDS = 3_600.0 if TIMES else 40.0
+SECONDS = 3_600.0 if TIMES else 30.0
 SEED = int(os.environ.get("SHOAL_HOSTILE_SEED", "20261125"))
 LATE_MS_MAX = 100.0
 NEIGHBOUR_RATIO_MAX = 2.0

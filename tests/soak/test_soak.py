@@ -14,7 +14,7 @@ import pytest
 from tests.soak import fuzz
 
 ROOT = Path(__file__).parents[2]
-SECONDS = float(os.environ.get("SHOAL_SOAK_SECONDS", "50"))
+SECONDS = float(os.environ.get("SHOAL_SOAK_SECONDS", "30"))
 SEED = int(os.environ.get("SHOAL_SOAK_SEED", "20261123"))
 GROWTH_MB_PER_VM_MAX = 0.4
 MB_AFTER_10000_VMS_MAX = 6_000
