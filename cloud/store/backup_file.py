@@ -163,9 +163,10 @@ def read_rows(path: Path) -> Iterator[TableRow]:
                 raise BackupDamaged(f"a row of {table} has other columns; use another backup")
             yield TableRow(table=table, values=dict(zip(columns, value, strict=True)))
         elif isinstance(value, dict) and "table" in value:
-            table, columns = value["table"], value.get("columns")
-            if not isinstance(table, str) or not isinstance(columns, list):
+            named, listed = value["table"], value.get("columns")
+            if not isinstance(named, str) or not isinstance(listed, list):
                 raise BackupDamaged("a table of the backup has no columns; use another backup")
+            table, columns = named, listed
 
 
 def _lines(path: Path) -> Iterator[bytes]:

@@ -20,7 +20,7 @@ from cloud.store.backup_file import (
     written_backup,
 )
 from cloud.store.errors import BackupDamaged, SchemaMismatch, StoreError
-from cloud.store.schema import newest_revision
+from cloud.store.schema import NEWEST_REVISION
 
 cells = st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.text(max_size=20)
 tables = st.dictionaries(
@@ -97,7 +97,7 @@ def forge(path: Path, *lines: object) -> None:
 def head(**changes: object) -> dict[str, object]:
     return {
         "shoal_backup": 1,
-        "schema": newest_revision(),
+        "schema": NEWEST_REVISION,
         "made_at_ms": 1,
         "sequences": {},
         **changes,

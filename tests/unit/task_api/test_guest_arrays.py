@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from shoal_task import image, signal, tensor
 
+from tests.helpers.arrays import Dtype
+
 RANDOM = np.random.default_rng(7)
 type Array = NDArray[np.float64]
 
@@ -243,7 +245,7 @@ def test_not_a_number_comes_last_both_ways() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["int32", "int64", "uint8"])
-def test_whole_numbers_have_an_order_too(dtype: str) -> None:
+def test_whole_numbers_have_an_order_too(dtype: Dtype) -> None:
     x = tensor.asarray([[3, 1, 2], [9, 7, 8]], dtype)
     assert tensor.sort(x).tolist() == [[1, 2, 3], [7, 8, 9]]
     if dtype != "uint8":  # sums of bytes would not fit: cast them first
