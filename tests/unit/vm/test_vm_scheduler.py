@@ -115,12 +115,6 @@ class SlowModel:
             return False
         if any(one.alone for one, _, _ in self.running.values()) or (event.alone and self.running):
             return False
-        own = [
-            vm
-            for vm in self.idle()
-            if vm.key == event.key and vm.generation == self.generation[event.key]
-        ]
-        own = [] if event.fresh or not own else [own[-1]]
         busy = [vm for vm in self.vms.values() if vm.idle_since is None]
         charge = min(event.memory_bytes, self.bounds.memory_bytes_max)
         return len(busy) < self.bounds.vms_max and (
@@ -132,11 +126,14 @@ class SlowModel:
         return sorted(found, key=lambda vm: vm.idle_since or 0)
 
     def follow(self, now: int, effects: list[Effect]) -> None:
-        for effect in effects:
+        for at, effect in enumerate(effects):
             if isinstance(effect, Start):
                 self.follow_start(now, effect)
             elif isinstance(effect, LetGo):
-                self.follow_let_go(effect)
+                # Room is made for a run in an idle VM, too: that one does not go.
+                self.follow_let_go(
+                    effect, {one.vm for one in effects[at:] if isinstance(one, Start)}
+                )
             else:
                 self.follow_turn_away(effect)
         assert not self.ended, "a VM that is of no use was kept"
@@ -162,7 +159,7 @@ class SlowModel:
         self.running[effect.ticket] = (expected, effect.vm, mean)
         self.began.append(expected)
 
-    def follow_let_go(self, effect: LetGo) -> None:
+    def follow_let_go(self, effect: LetGo, needed: set[int]) -> None:
         if effect.vm in self.ended:
             self.ended.remove(effect.vm)
             return
@@ -170,7 +167,9 @@ class SlowModel:
         assert vm.idle_since is not None, "a VM that runs was let go"
         if vm.generation == self.generation[vm.key] and not self.closed:
             ages: dict[str, int] = {}
-            for one in [*self.idle(), vm]:
+            for one in [vm, *[self.vms[n] for n in self.vms if n not in needed]]:
+                if one.idle_since is None:
+                    continue
                 ages[one.key] = max(ages.get(one.key, 0), self.last_run(one.key))
             assert self.last_run(vm.key) == min(ages.values()), "not the longest ago"
 
