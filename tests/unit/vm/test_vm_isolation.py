@@ -68,7 +68,8 @@ def leaks(find):
 
 
 def _looking(expression: str) -> str:
-    return f"import {_NAMES}\n{_LEAKS}\nfrom shoal_task import emit\ndef on_event(event): emit('out', b'%d' % ({expression}))\n"
+    handler = f"def on_event(event): emit('out', b'%d' % ({expression}))"
+    return f"import {_NAMES}\n{_LEAKS}\nfrom shoal_task import emit\n{handler}\n"
 
 
 def _seen_here(expression: str) -> bool:
@@ -127,7 +128,7 @@ def test_the_agents_site_and_pth_files_do_not_run_in_vms(tmp_path: Path) -> None
 
     done = run_vm_script(
         """
-        source = "import sys\\nfrom shoal_task import log\\ndef on_event(event): log(repr(('site' in sys.modules, sys.path)))"
+        source = "import sys\\ndef on_event(event): print('site' in sys.modules, sys.path)"
         async def main():
             pool = InterpreterPool()
             for number in range(2):
@@ -138,5 +139,5 @@ def test_the_agents_site_and_pth_files_do_not_run_in_vms(tmp_path: Path) -> None
         """,
         environment={"PYTHONPATH": str(tmp_path)},
     )
-    assert (done.stdout, done.returncode) == ("(False, [])\n" * 2, 0), done.stderr
+    assert (done.stdout, done.returncode) == ("False []\n" * 2, 0), done.stderr
     assert ran.read_text() == "x"  # the agent's own start
