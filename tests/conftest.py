@@ -10,11 +10,16 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from hypothesis import settings
 from sqlalchemy.engine import make_url
 
 from cloud.store.database import Database
 from cloud.store.schema import migrate
 from tests.helpers.servers import postgres_server, redis_server
+
+# Machines are noisy: no example is wrong for being slow. A red one prints what replays it.
+settings.register_profile("shoal", deadline=None, print_blob=True)
+settings.load_profile("shoal")
 
 TEMPLATE = "shoal_template"
 _numbers = itertools.count(1)
