@@ -73,7 +73,7 @@ def decode_token(list_name: str, token: str, types: tuple[type, ...]) -> Key | N
 
 def _is_bounded(part: str | int) -> bool:
     """Whether a database takes it: a forged token must not get as far as one."""
-    return "\0" not in part if isinstance(part, str) else abs(part) < 2**63
+    return "\0" not in part if isinstance(part, str) else -(2**63) <= part < 2**63
 
 
 def page_limit(request: PageRequest, settings: AdminSettings) -> int:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 # The newest file of migrations/versions; a test compares.
-NEWEST_REVISION = "0001"
+NEWEST_REVISION = "0002"
 # A migration may rewrite tables: minutes, where a request gets seconds.
 MIGRATION_SETTINGS = DatabaseSettings(
     connections_max=1, lock_ms_max=120_000, statement_ms_max=1_800_000

@@ -109,7 +109,8 @@ async def test_many_syncs_share_one_commit_and_the_same_one_twice_counts_once(
 async def test_a_batch_that_fails_is_taken_apart(database: Database) -> None:
     outcomes = Outcomes()
     outcomes.failures = 2  # the batch, then the first of its parts
-    recorder = AckRecorder(database, outcomes.record, SystemClock(), RecorderSettings())
+    patient = RecorderSettings(wait_ms_max=60_000)  # a machine may be slow to print the failure
+    recorder = AckRecorder(database, outcomes.record, SystemClock(), patient)
     first = asyncio.create_task(recorder.acknowledge(batch(1)))
     second = asyncio.create_task(recorder.acknowledge(batch(1, device="cd" * 16)))
     await until(lambda: recorder.waiting == 2)
