@@ -1,5 +1,6 @@
 """docs/reference/vm-isolation.md claims what tests/attacks tries, and admits what the fuzzer leaves out."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -22,6 +23,16 @@ def names(heading: str) -> list[str]:
 
 def test_escapes_that_are_claimed_are_the_escapes_that_are_tried() -> None:
     assert sorted(names("Escapes that are stopped")) == sorted(CLOSED)
+
+
+def test_leaks_that_are_claimed_are_the_leaks_that_are_tried() -> None:
+    module = ast.parse((ROOT / "tests/unit/vm/test_vm_isolation.py").read_text())
+    (tried,) = [
+        [key.value for key in node.value.keys if isinstance(key, ast.Constant)]
+        for node in module.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict)
+    ]
+    assert names("Leaks between VMs that are stopped") == tried
 
 
 def test_exhaustion_that_is_claimed_is_the_exhaustion_that_is_tried() -> None:
