@@ -10,6 +10,7 @@ Rules of this module:
 """
 
 import asyncio
+import contextlib
 import random
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -43,6 +44,8 @@ class Database:
         self.settings = settings
         self._jitter = jitter
         self._writer, self._reader = make_engines(parsed, settings)
+        # Connections whose caller was cancelled while they were opened.
+        self._unwanted: set[asyncio.Task[None]] = set()
 
     @classmethod
     async def open(
@@ -125,6 +128,7 @@ class Database:
 
     async def close(self) -> None:
         """Closes every connection."""
+        await asyncio.gather(*self._unwanted)
         await self._writer.dispose()
         if self.dialect == SQLITE:  # PostgreSQL's reader is a view of the writer's pool
             await self._reader.dispose()
@@ -149,10 +153,23 @@ class Database:
             await asyncio.shield(connection.close())
 
     async def _connect(self, engine: AsyncEngine) -> AsyncConnection:
+        opening = asyncio.ensure_future(engine.connect().start())
         try:
-            return await engine.connect()
+            # The drivers lose a connection that is cancelled half open: file and thread stay, and no pool knows them.
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            unwanted = asyncio.create_task(_give_back(opening))
+            self._unwanted.add(unwanted)
+            unwanted.add_done_callback(self._unwanted.discard)
+            raise
         except (sa.exc.SQLAlchemyError, OSError) as error:
             raise self._told(error) from error
 
     def _told(self, error: Exception) -> Exception:
         return translate(error, self.url) or error
+
+
+async def _give_back(opening: asyncio.Future[AsyncConnection]) -> None:
+    """To the pool, when it is open; that it could not be opened, nobody waits to hear."""
+    with contextlib.suppress(sa.exc.SQLAlchemyError, OSError):
+        await (await opening).close()

@@ -1,6 +1,7 @@
 """Transactions commit or leave nothing; reads see one state; waits are bounded."""
 
 import asyncio
+import gc
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from cloud.store.locks import lock_namespace
 from cloud.store.settings import DatabaseSettings
 from cloud.store.tables import namespaces
 
+CANCELLED_TURNS_MAX = 30
 ROW = {"namespace": "a/b", "created_at_ms": 1, "epoch": 1}
 
 
@@ -52,6 +54,27 @@ async def test_a_cancelled_writer_writes_nothing_and_gives_its_connection_back(
         await task
     async with asyncio.timeout(5), database.begin() as connection:
         await connection.execute(sa.insert(namespaces).values(ROW))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["read", "begin"])
+async def test_a_caller_cancelled_at_any_turn_leaves_no_connection_that_no_pool_knows(
+    database: Database, kind: str
+) -> None:
+    async def ask() -> None:
+        async with getattr(database, kind)() as connection:
+            await connection.execute(sa.select(sa.literal(1)))
+
+    for turns in range(1, CANCELLED_TURNS_MAX):
+        await database.close()  # so that the caller opens one
+        task = asyncio.create_task(ask())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    await database.close()
+    # An unclosed connection warns when it is collected, and warnings are errors.
+    gc.collect()
 
 
 async def test_a_reader_sees_the_state_of_its_first_read(database: Database) -> None:
