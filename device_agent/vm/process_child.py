@@ -36,6 +36,11 @@ REFUSED = {
     "signal.": "a task handles no signals",
     "_thread.": "a task starts no threads: its limits.concurrency in task.toml runs events side by side",
 }
+# What a new interpreter has when the glue is done with it; a process has the rest of its start, too.
+KEPT = frozenset({
+    "sys", "builtins", "_frozen_importlib", "_imp", "_thread", "_warnings", "_weakref", "_io", "gc", "_codecs",
+    "_shoal",
+})  # fmt: skip
 OTHERWISE = "a task may not do that; shoal_task has what it may"
 
 
@@ -227,6 +232,8 @@ def serve() -> None:
     sys.modules["_shoal"] = side.module()
     names = {"__builtins__": __builtins__}
     exec(marshal.loads(task["glue"]), names)
+    for name in sys.modules.keys() - KEPT:  # the task imports its own, which the glue closes
+        del sys.modules[name]
     sys.modules["__main__"] = type(sys)("__main__")  # this script is not there for the task to find
     side.trusted = False
     handlers = []
