@@ -73,6 +73,7 @@ class Limits:
 
     Attributes:
         wall_ms: Wall time, milliseconds.
+        cpu_ms: Processor time, milliseconds; 0 is no limit of its own.
         memory_mib: Memory of the VM, MiB.
         output_bytes: Bytes of all emits together.
         log_lines: Lines of log; more are dropped.
@@ -80,6 +81,7 @@ class Limits:
     """
 
     wall_ms: int = 1000
+    cpu_ms: int = 0
     memory_mib: int = 64
     output_bytes: int = 262_144
     log_lines: int = 100
@@ -206,7 +208,10 @@ def manifest_document(manifest: Manifest) -> dict[str, Any]:
             "cpu_features": list(requires.cpu_features),
         },
         "triggers": [{"event": trigger.event} for trigger in manifest.triggers],
-        "limits": {name: getattr(limits, name) for name in BOUNDS},
+        "limits": {
+            **{name: getattr(limits, name) for name in BOUNDS},
+            **({"cpu_ms": limits.cpu_ms} if limits.cpu_ms else {}),
+        },
         **({"schedule": asdict(schedule)} if schedule != Schedule() else {}),
         **({"config": dict(manifest.config)} if manifest.config else {}),
         "permissions": {"emit": sorted(manifest.emit)},
@@ -236,7 +241,8 @@ def _read[M: Manifest](cls: type[M], document: dict[str, Any], source: str) -> M
             **{
                 name: limits.number(name, low, high, default=getattr(Limits(), name))
                 for name, (low, high) in BOUNDS.items()
-            }
+            },
+            cpu_ms=limits.number("cpu_ms", 0, BOUNDS["wall_ms"][1], default=0),
         ),
         schedule=Schedule(
             priority=schedule.choice("priority", PRIORITIES, default="interactive"),

@@ -40,6 +40,7 @@ class Channel:
         topics: tuple[str, ...],
         wall_ms: int,
         load_ms: int,
+        cpu_ms: int,
         memory_bytes: int,
         output_bytes: int,
         log_lines: int,

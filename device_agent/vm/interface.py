@@ -21,6 +21,7 @@ OK = "ok"
 TASK_ERROR = "TASK_ERROR"
 TASK_INVALID = "TASK_INVALID"
 WALL_LIMIT = "WALL_LIMIT"
+CPU_LIMIT = "CPU_LIMIT"
 MEMORY_LIMIT = "MEMORY_LIMIT"
 OUTPUT_LIMIT = "OUTPUT_LIMIT"
 LOG_LIMIT = "LOG_LIMIT"
@@ -42,18 +43,21 @@ class VmLimits:
 
     Attributes:
         wall_ms: Wall time of one run.
+        cpu_ms: Processor time of one run, by the clock of its thread; 0 is no limit of its own.
         memory_mib: Python memory of the VM as a whole, its interpreter (about 2 MiB) included.
         output_bytes: Topics and payloads of all emits together.
         log_lines: Lines written by log, print and standard error together.
     """
 
     wall_ms: int = 1_000
+    cpu_ms: int = 0
     memory_mib: int = 64
     output_bytes: int = 262_144
     log_lines: int = 100
 
     def __post_init__(self) -> None:
         _within("wall_ms", self.wall_ms, 1, WALL_MS_MAX)
+        _within("cpu_ms", self.cpu_ms, 0, WALL_MS_MAX)
         _within("memory_mib", self.memory_mib, MEMORY_MIB_MIN, MEMORY_MIB_MAX)
         _within("output_bytes", self.output_bytes, 0, OUTPUT_BYTES_MAX)
         _within("log_lines", self.log_lines, 0, LOG_LINES_MAX)

@@ -47,6 +47,7 @@ class Hub:
                 topics=tuple(spec.emit_topics),
                 wall_ms=spec.limits.wall_ms,
                 load_ms=load_ms,
+                cpu_ms=spec.limits.cpu_ms,
                 memory_bytes=spec.limits.memory_mib * 1024 * 1024,
                 output_bytes=spec.limits.output_bytes,
                 log_lines=spec.limits.log_lines,

@@ -5,8 +5,10 @@ Rules of this module:
 - It keeps the same promises as an interpreter of this process; tests/conformance runs one suite on both. It is the
   fallback where interpreters misbehave, and what they are compared with.
 - Wall time is a timer here, and its kill is SIGKILL, which nothing outlasts: no VM of this kind is ever quarantined.
+- Processor time is that of the whole process, looked at while it runs.
 - Memory is what the process holds beyond its start: watched while it runs, and a limit of the system some headroom
-  above makes one big request fail at once. Both need Linux; elsewhere only time is bounded.
+  above makes one big request fail at once. Both need Linux, as the clock of another process
+  does; elsewhere only wall time is bounded.
 - A process that dies by itself ends its run as TASK_CRASHED; nobody else notices.
 """
 
@@ -15,6 +17,7 @@ import functools
 import marshal
 import os
 import sys
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,6 +27,7 @@ from pathlib import Path
 from device_agent.vm import stdlib
 from device_agent.vm.errors import VmClosed, VmCreateFailed
 from device_agent.vm.interface import (
+    CPU_LIMIT,
     MEMORY_LIMIT,
     OK,
     RUN_CANCELLED,
@@ -185,7 +189,9 @@ class ProcessVm:
                 continue
             self._answer = run.answer
             self._send(run.event)
-            _settle(run.done, await self._answered(self.spec.limits.wall_ms))
+            _settle(
+                run.done, await self._answered(self.spec.limits.wall_ms, self.spec.limits.cpu_ms)
+            )
 
     async def _end(self) -> None:
         self.spent = True
@@ -206,9 +212,10 @@ class ProcessVm:
         assert self._process.stdin is not None
         self._process.stdin.writelines([len(data).to_bytes(8, "little"), data])
 
-    async def _answered(self, wall_ms: int) -> RunResult:
+    async def _answered(self, wall_ms: int, cpu_ms: int = 0) -> RunResult:
         """What the run that was sent comes to, within its time and memory."""
         self._logs = []
+        cpu_until_ns = self._cpu_ns() + cpu_ms * 1_000_000
         began = self._loop.time()
         reading = asyncio.ensure_future(self._read())
         while not reading.done():
@@ -219,6 +226,8 @@ class ProcessVm:
             await asyncio.wait({reading}, timeout=min(left_ms, PROCESS_MEMORY_LOOK_MS) / 1_000)
             if self._look() > self.spec.limits.memory_mib * MIB and not reading.done():
                 self._kill(MEMORY_LIMIT)
+            if cpu_ms and self._cpu_ns() >= cpu_until_ns and not reading.done():
+                self._kill(CPU_LIMIT)
         fields = await reading
         wall_us = int((self._loop.time() - began) * 1e6)
         if fields is None:
@@ -244,6 +253,7 @@ class ProcessVm:
         self.spent = True
         why = {
             WALL_LIMIT: f"the run took longer than {wall_ms} ms and was killed",
+            CPU_LIMIT: f"the run took more than {self.spec.limits.cpu_ms} ms of processor time and was killed",
             MEMORY_LIMIT: f"the VM needed more than {self.spec.limits.memory_mib} MiB and was killed",
             RUN_CANCELLED: "the run was cancelled",
         }
@@ -287,6 +297,14 @@ class ProcessVm:
             self._send(b"1" + self._answer(what, data))
         except ValueError as error:
             self._send(b"0" + str(error).encode())
+
+    def _cpu_ns(self) -> int:
+        """Processor time of the process so far; its clock's number is made of its id, as Linux defines it."""
+        assert self._process is not None
+        try:
+            return time.clock_gettime_ns((~self._process.pid << 3) | 2)
+        except OSError:
+            return 0
 
     def _look(self) -> int:
         """Reads how much the process holds beyond its start; the first look sets the start and the system's limit."""

@@ -32,6 +32,7 @@ def spec_of(manifest: Manifest, *, key: str, modules: Mapping[str, bytes], folde
         emit_topics=manifest.emit,
         limits=VmLimits(
             wall_ms=limits.wall_ms,
+            cpu_ms=limits.cpu_ms,
             memory_mib=limits.memory_mib,
             output_bytes=limits.output_bytes,
             log_lines=limits.log_lines,

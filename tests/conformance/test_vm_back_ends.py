@@ -121,6 +121,17 @@ CASES = {
         payloads=(b"x", b"", b"x"),
         limits=SHORT,
     ),
+    "processor time": Case(
+        "def on_event(event):\n    print('began')\n    while not event.payload: pass",
+        ("ok", "CPU_LIMIT", "ok"),
+        payloads=(b"x", b"", b"x"),
+        limits=VmLimits(wall_ms=20_000, cpu_ms=100),
+    ),
+    "waiting takes no processor time": Case(
+        "import time\ndef on_event(event): time.sleep(0.4)",
+        ("ok",),
+        limits=VmLimits(wall_ms=20_000, cpu_ms=200),
+    ),
     "wall, catch all": Case(
         """
         def on_event(event):

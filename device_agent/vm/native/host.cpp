@@ -235,17 +235,18 @@ PyObject* channel_take(ChannelObject* self, PyObject*) {
 }
 
 bool read_spec(PyObject* args, PyObject* names, Spec* spec) {
-  static const char* const keywords[] = {"entry", "modules", "resources", "topics", "wall_ms", "load_ms", "memory_bytes", "output_bytes", "log_lines", nullptr};
+  static const char* const keywords[] = {"entry", "modules", "resources", "topics", "wall_ms", "load_ms", "cpu_ms", "memory_bytes", "output_bytes", "log_lines", nullptr};
   PyObject *modules, *resources, *topics;
   const char* entry;
-  long long wall_ms, load_ms, memory_bytes, output_bytes, log_lines;
-  if (!PyArg_ParseTupleAndKeywords(args, names, "$sO!O!O!LLLLL:create", const_cast<char**>(keywords), &entry, &PyDict_Type, &modules, &PyDict_Type, &resources,
-                                   &PyTuple_Type, &topics, &wall_ms, &load_ms, &memory_bytes, &output_bytes, &log_lines)) {
+  long long wall_ms, load_ms, cpu_ms, memory_bytes, output_bytes, log_lines;
+  if (!PyArg_ParseTupleAndKeywords(args, names, "$sO!O!O!LLLLLL:create", const_cast<char**>(keywords), &entry, &PyDict_Type, &modules, &PyDict_Type, &resources,
+                                   &PyTuple_Type, &topics, &wall_ms, &load_ms, &cpu_ms, &memory_bytes, &output_bytes, &log_lines)) {
     return false;
   }
   spec->entry = entry;
   spec->wall_ns = wall_ms * 1'000'000;
   spec->load_ns = load_ms * 1'000'000;
+  spec->cpu_ns = cpu_ms * 1'000'000;
   spec->memory_bytes = memory_bytes;
   spec->output_bytes = static_cast<size_t>(output_bytes);
   spec->log_lines = static_cast<size_t>(log_lines);

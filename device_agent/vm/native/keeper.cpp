@@ -90,12 +90,15 @@ void quarantine(Vm& vm) {  // under vm.mutex
   ++keeper().count.quarantined_now;
 }
 
+// When the run may have used up its processor time at the earliest; under vm.mutex, while it runs.
+int64_t cpu_spent_at(const Vm& vm, int64_t now) { return vm.cpu_until_ns == 0 ? kNever : now + vm.cpu_until_ns - clock_ns(vm.cpu_clock); }
+
 // Looks at one VM; when it wants to be looked at again.
 int64_t inspect(Vm& vm, int64_t now) {
   int64_t deadline = vm.deadline_ns.load();
   bool over = vm.account.over.load();
   if (deadline == 0) return kNever;
-  if (!over && now < deadline) return deadline;
+  if (!over && now < deadline && vm.spec.cpu_ns == 0) return deadline;
   std::lock_guard lock(vm.mutex);
   deadline = vm.deadline_ns.load();
   if (!vm.running || deadline == 0) return kNever;
@@ -104,6 +107,10 @@ int64_t inspect(Vm& vm, int64_t now) {
       kill_locked(vm, Reason::memory);
     } else if (now >= deadline) {
       kill_locked(vm, Reason::wall);
+    } else if (int64_t spent_at = cpu_spent_at(vm, now); spent_at > now) {
+      return std::min(deadline, spent_at);
+    } else {
+      kill_locked(vm, Reason::cpu);
     }
     return vm.deadline_ns.load();
   }

@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <ctime>
@@ -45,6 +46,7 @@ struct Verdict {
 
 void begin(Vm& vm, Phase phase, uint64_t run, int64_t wall_ns) {
   int64_t began = now_ns();
+  bool limited = phase == Phase::run && vm.spec.cpu_ns > 0;
   {
     std::lock_guard lock(vm.mutex);
     vm.phase = phase;
@@ -53,9 +55,10 @@ void begin(Vm& vm, Phase phase, uint64_t run, int64_t wall_ns) {
     vm.running = true;
     vm.answered = false;
     vm.deadline_ns.store(began + wall_ns);
+    vm.cpu_until_ns = limited ? clock_ns(vm.cpu_clock) + vm.spec.cpu_ns : 0;
     if (vm.cancelled == run && phase != Phase::close) kill_locked(vm, Reason::cancelled);
   }
-  watch(began + wall_ns);
+  watch(began + (limited ? std::min(wall_ns, vm.spec.cpu_ns) : wall_ns));
 }
 
 // Gives up `running` and waits out the lease (rule K2). Returns the reason of a kill, if there was one.
@@ -63,6 +66,7 @@ Reason leave(Vm& vm) {
   std::unique_lock lock(vm.mutex);
   vm.running = false;
   vm.deadline_ns.store(0);
+  vm.cpu_until_ns = 0;
   if (vm.killers > 0) {
     lock.unlock();
     PyThreadState* state = PyEval_SaveThread();
@@ -138,6 +142,7 @@ Verdict judge(Vm& vm, PyObject* result, const char* on_error) {
 
 std::string killed_text(const Vm& vm, Reason reason) {
   if (reason == Reason::wall) return "the run took longer than " + std::to_string((vm.phase == Phase::load ? vm.spec.load_ns : vm.spec.wall_ns) / 1'000'000) + " ms and was killed";
+  if (reason == Reason::cpu) return "the run took more than " + std::to_string(vm.spec.cpu_ns / 1'000'000) + " ms of processor time and was killed";
   if (reason == Reason::memory) return "the VM needed more than " + std::to_string(vm.spec.memory_bytes / (1024 * 1024)) + " MiB and was killed";
   return "the run was cancelled";
 }
@@ -293,6 +298,7 @@ void live(Vm& vm) {
   }
   vm.interpreter = PyThreadState_GetInterpreter(state);
   vm.thread_ident = PyThread_get_thread_ident();
+  pthread_getcpuclockid(pthread_self(), &vm.cpu_clock);
   if (boot_guest(vm, &why)) {
     vm.trusted = false;
     vm.account.soft_bytes.store(vm.spec.memory_bytes);
@@ -326,11 +332,13 @@ void* thread_main(void* argument) {
 
 }  // namespace
 
-int64_t now_ns() {
+int64_t clock_ns(clockid_t clock) {
   timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
+  clock_gettime(clock, &now);
   return static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
 }
+
+int64_t now_ns() { return clock_ns(CLOCK_MONOTONIC); }
 
 Vm::Vm(uint64_t id_, Spec spec_, std::shared_ptr<Channel> channel_) : id(id_), spec(std::move(spec_)), channel(std::move(channel_)) {}
 
@@ -417,6 +425,7 @@ bool start(std::shared_ptr<Vm> vm, std::string* why) {
 const char* code_of(Reason reason) {
   switch (reason) {
     case Reason::wall: return "WALL_LIMIT";
+    case Reason::cpu: return "CPU_LIMIT";
     case Reason::memory: return "MEMORY_LIMIT";
     case Reason::cancelled: return "RUN_CANCELLED";
     case Reason::none: break;

@@ -12,6 +12,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <ctime>
 #include <deque>
 #include <memory>
 #include <mutex>
@@ -26,6 +27,7 @@
 
 namespace shoal {
 
+int64_t clock_ns(clockid_t clock);
 int64_t now_ns();
 
 struct Spec {
@@ -35,6 +37,7 @@ struct Spec {
   std::set<std::string> topics;
   int64_t wall_ns = 0;
   int64_t load_ns = 0;
+  int64_t cpu_ns = 0;  // processor time of one run; 0: none of its own
   int64_t memory_bytes = 0;
   size_t output_bytes = 0;
   size_t log_lines = 0;
@@ -50,7 +53,7 @@ struct Answer {
   std::string data;  // what was asked for, or why not
 };
 
-enum class Reason { none, wall, memory, cancelled };
+enum class Reason { none, wall, cpu, memory, cancelled };
 enum class Phase { load, run, close };
 
 // What a run wrote; touched by the VM's thread only.
@@ -103,6 +106,8 @@ struct Vm : std::enable_shared_from_this<Vm> {
   // Set by the thread before its first run, constant while `running`.
   PyInterpreterState* interpreter = nullptr;
   unsigned long thread_ident = 0;
+  clockid_t cpu_clock = 0;     // of the thread; asked only while it runs
+  int64_t cpu_until_ns = 0;    // what it may read when the run is to be over; 0: no limit. Under the mutex
   PyObject* killed_type = nullptr;
   PyObject* limit_type = nullptr;
   PyObject* invoke = nullptr;  // the glue's bind() until the task is loaded, then what handles one event

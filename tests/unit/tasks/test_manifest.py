@@ -34,6 +34,7 @@ cpu_features = ["avx2"]
 event = 1001
 [limits]
 wall_ms = 500
+cpu_ms = 400
 [permissions]
 emit = ["answer", "escalate"]
 [schedule]
@@ -65,7 +66,7 @@ def test_every_field_is_read() -> None:
             agent=">=0.1,<2", guest_api=1, op_set=1, python="cpython-313", cpu_features=("avx2",)
         ),
         triggers=(Trigger(event=1001),),
-        limits=Limits(wall_ms=500),
+        limits=Limits(wall_ms=500, cpu_ms=400),
         schedule=Schedule(priority="background", deadline_ms=2000),
         emit=frozenset({"answer", "escalate"}),
         replies={"escalate": 1002},
@@ -96,6 +97,7 @@ def test_what_came_later_is_not_written_where_it_is_the_default() -> None:
     text = parse_manifest(LEAST).to_json()
     assert b"schedule" not in text
     assert b"fresh" not in text
+    assert b"cpu_ms" not in text
 
 
 def test_fresh_is_true_or_false() -> None:
@@ -159,6 +161,8 @@ def test_missing_parts_are_named() -> None:
         ("[schedule]\ndeadline_ms = -1\n", "schedule.deadline_ms"),
         ("[schedule]\nweight = 2\n", "schedule.weight"),
         ("[limits]\nwall_ms = 1.5\n", "limits.wall_ms"),
+        ("[limits]\ncpu_ms = -1\n", "limits.cpu_ms"),
+        ("[limits]\ncpu_ms = 60001\n", "limits.cpu_ms"),
         ('[requires]\nagent = "newest"\n', "requires.agent"),
         ('[requires]\npython = "3.13"\n', "requires.python"),
         ('[requires]\ncpu_features = ["AVX2"]\n', "requires.cpu_features"),

@@ -116,6 +116,37 @@ async def test_python_code_ends_after_its_limit_and_the_vm_is_replaced(
     assert pool.stats().quarantined == 0
 
 
+@pytest.mark.parametrize("name", ["loop", "catch_all", "nested_handlers", "generator", "recursion"])
+async def test_a_run_ends_after_its_processor_time(pool: InterpreterPool, name: str) -> None:
+    spec = make_spec(HOSTILE[name], limits=VmLimits(wall_ms=60_000, cpu_ms=40))
+    result = await pool.run(spec, make_event())
+    assert result.outcome == "CPU_LIMIT", result
+    assert "40 ms of processor time" in result.message
+    assert result.wall_us >= 40_000
+    assert pool.stats().vms == 0
+    assert (await pool.run(spec, make_event(b"good"))).outcome == "ok"
+
+
+async def test_each_run_has_processor_time_of_its_own_and_waiting_takes_none(
+    pool: InterpreterPool,
+) -> None:
+    source = """
+        import time
+        def on_event(event):
+            time.sleep(0.05)
+            until = time.thread_time() + 0.03
+            while time.thread_time() < until: pass
+    """
+    spec = make_spec(source, limits=VmLimits(wall_ms=60_000, cpu_ms=45))
+    for _ in range(4):
+        assert (await pool.run(spec, make_event())).outcome == "ok"
+
+
+async def test_wall_time_ends_a_run_that_has_processor_time_left(pool: InterpreterPool) -> None:
+    spec = make_spec(HOSTILE["loop"], limits=VmLimits(wall_ms=40, cpu_ms=30_000))
+    assert (await pool.run(spec, make_event())).outcome == "WALL_LIMIT"
+
+
 async def test_a_loop_at_import_is_killed_at_the_load_limit() -> None:
     source = "import time\ndef on_event(event): pass\ntime.sleep(1000)"
     impatient = InterpreterPool(VmSettings(load_ms=80))
