@@ -116,6 +116,7 @@ PyObject* guest_sleep(PyObject*, PyObject* argument) {
 bool wait_for_answer(Vm& vm, Message question, Answer* answer) {
   {
     std::lock_guard lock(vm.mutex);
+    if (vm.reason != Reason::none) return false;  // a killed run that asks on must not pile up questions
     vm.answer.reset();
     vm.asking = true;
   }
