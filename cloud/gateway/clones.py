@@ -6,6 +6,8 @@ Rules of this module:
   another: after a reboot, a crash or a restore there is a new session, and the old one is silent for ever.
 - A request of the old process may still be on its way when the new one speaks. So an old session counts only when it
   says something new, and only `clone_grace_ms` after the newer one was first heard; and it must do so twice.
+- A request whose process said nothing before may be the last word of one that died unheard: a session counts as the
+  newer one only when it was heard from its first Sync on, or twice.
 - A Sync that is sent again, or whose answer was lost, says nothing new. An agent that names no session is left alone.
 - Bounded: the devices that were quiet for longest are forgotten first, and of a device the oldest sessions.
 """
@@ -24,11 +26,12 @@ SESSION_BYTES = 16
 class _Session:
     first_ms: int
     count: int
+    alive: bool
 
 
 @dataclass(slots=True)
 class _Device:
-    # In order of first appearance; the last one is the process that should be alone.
+    # In order of appearance; the last one that is alive is the process that should be alone.
     sessions: OrderedDict[bytes, _Session] = field(default_factory=OrderedDict)
     returns: int = 0
 
@@ -52,14 +55,17 @@ class CloneWatch:
         device = self._device(peer)
         known = device.sessions.get(session)
         if known is None:
-            device.sessions[session] = _Session(now_ms, count)
+            device.sessions[session] = _Session(now_ms, count, alive=count == 1)
             if len(device.sessions) > SESSIONS_MAX:
                 device.sessions.popitem(last=False)
             return
         if count <= known.count:
             return
         known.count = count
-        newest = next(reversed(device.sessions.values()))
+        if not known.alive:
+            known.first_ms, known.alive = now_ms, True
+            device.sessions.move_to_end(session)
+        newest = next(one for one in reversed(device.sessions.values()) if one.alive)
         if known is newest or now_ms - newest.first_ms <= self._settings.clone_grace_ms:
             return
         device.returns += 1

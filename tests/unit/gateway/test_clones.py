@@ -91,6 +91,23 @@ def test_copies_that_restart_are_found_too() -> None:
     assert watch.found == {PEER}
 
 
+def test_the_last_word_of_a_process_that_nobody_heard_is_no_second_device() -> None:
+    watch = CloneWatch(SETTINGS)
+    watch.heard(PEER, b"a" * 16, 1, 0)
+    watch.heard(PEER, b"b" * 16, 2, 1)  # its first was lost, and it died: this one was on its way
+    for count in range(2, 9):
+        watch.heard(PEER, b"a" * 16, count, count * 2 * GRACE_MS)
+    assert watch.found == set()
+
+
+def test_copies_are_found_whose_first_syncs_went_to_another_gateway() -> None:
+    watch = CloneWatch(SETTINGS)
+    for count in range(7, 12):
+        watch.heard(PEER, b"a" * 16, count, count * 2 * GRACE_MS)
+        watch.heard(PEER, b"b" * 16, count + 5, count * 2 * GRACE_MS + 1)
+    assert watch.found == {PEER}
+
+
 def test_an_agent_that_names_no_session_is_left_alone() -> None:
     watch = CloneWatch(SETTINGS)
     for count in range(10):
