@@ -1,6 +1,7 @@
 #include "keeper.h"
 
 #include <pthread.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <chrono>
@@ -13,6 +14,7 @@ namespace shoal {
 namespace {
 
 constexpr int64_t kNever = INT64_MAX;
+[[maybe_unused]] constexpr int kLowestPriority = 19;
 constexpr size_t kKillerStackBytes = 1024 * 1024;
 
 struct Keeper {  // never destroyed: its thread outlives static destructors
@@ -81,7 +83,15 @@ void answer_for(Vm& vm) {  // under vm.mutex
   if (vm.phase != Phase::close) vm.channel->post(std::move(message));
 }
 
+// What cannot be stopped gets only what nobody else wants.
+void give_way(const Vm& vm) {
+#ifdef __linux__
+  setpriority(PRIO_PROCESS, static_cast<id_t>(vm.system_id), kLowestPriority);
+#endif
+}
+
 void quarantine(Vm& vm) {  // under vm.mutex
+  give_way(vm);
   vm.quarantined = true;
   vm.spent = true;
   answer_for(vm);

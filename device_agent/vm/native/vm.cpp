@@ -1,6 +1,7 @@
 #include "vm.h"
 
 #include <pthread.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -299,6 +300,9 @@ void live(Vm& vm) {
   vm.interpreter = PyThreadState_GetInterpreter(state);
   vm.thread_ident = PyThread_get_thread_ident();
   pthread_getcpuclockid(pthread_self(), &vm.cpu_clock);
+#ifdef __linux__
+  vm.system_id = gettid();
+#endif
   if (boot_guest(vm, &why)) {
     vm.trusted = false;
     vm.account.soft_bytes.store(vm.spec.memory_bytes);

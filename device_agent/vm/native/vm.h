@@ -106,6 +106,7 @@ struct Vm : std::enable_shared_from_this<Vm> {
   // Set by the thread before its first run, constant while `running`.
   PyInterpreterState* interpreter = nullptr;
   unsigned long thread_ident = 0;
+  int system_id = 0;           // of the thread, where the system has priorities of threads
   clockid_t cpu_clock = 0;     // of the thread; asked only while it runs
   int64_t cpu_until_ns = 0;    // what it may read when the run is to be over; 0: no limit. Under the mutex
   PyObject* killed_type = nullptr;

@@ -1,6 +1,7 @@
 """Runs that do not end by themselves: killed in time, their VM replaced, neighbours untouched."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -102,6 +103,12 @@ HOSTILE = {
 }  # fmt: skip
 
 
+def _priorities() -> list[int]:
+    """The nice value of each thread of this process."""
+    threads = [one.read_text() for one in Path("/proc/self/task").glob("*/stat")]
+    return [int(text.rpartition(")")[2].split()[16]) for text in threads]
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 async def test_python_code_ends_after_its_limit_and_the_vm_is_replaced(
     pool: InterpreterPool, name: str
@@ -187,7 +194,7 @@ async def test_a_c_call_that_cannot_be_interrupted_is_quarantined(pool: Interpre
         import re
         def on_event(event):
             if event.payload: return
-            re.match("(a+)+$", "a" * 24 + "b")
+            re.match("(a+)+$", "a" * 22 + "b")
         """,
         limits=LIMITS,
     )
@@ -201,6 +208,7 @@ async def test_a_c_call_that_cannot_be_interrupted_is_quarantined(pool: Interpre
     assert "quarantined" not in results[1].message
     assert took_s < 2
     assert pool.stats().quarantined == 1
+    assert _priorities().count(19) == 1
     assert (await pool.run(stuck, make_event(b"good"))).outcome == "ok"
 
 
