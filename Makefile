@@ -92,9 +92,11 @@ else
 	$(PYTHON) -m pytest -m "not slow" $(FAST_SUITES)
 endif
 
-# The long form of the crash test: 200 kills of cloud and agents; SHOAL_CRASH_SEED chooses others.
+# The long form of the crash tests: 200 kills of cloud and agents at any moment and one at failpoints;
+# SHOAL_CRASH_SEED chooses others.
 test-crash: setup
-	SHOAL_CRASH_KILLS=200 $(PYTHON) -m pytest tests/e2e/test_crashes.py
+	SHOAL_CRASH_KILLS=200 SHOAL_CRASH_FAILPOINTS=all $(PYTHON) -m pytest tests/e2e/test_crashes.py \
+	  tests/e2e/test_failpoint_kills.py
 
 # The long forms of the soak: ten minutes of VMs that come and go, then every hostile program a hundred times.
 test-soak: setup

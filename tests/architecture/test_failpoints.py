@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.failpoint_kills import IN_PROCESS, KILLED_IN
+
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(
     path
@@ -67,6 +69,28 @@ def bare_steps() -> list[str]:
 
 def test_every_durable_step_has_a_failpoint() -> None:
     assert bare_steps() == []
+
+
+def names_in_code() -> list[str]:
+    return [
+        str(one.args[0].value)
+        for path in SOURCES
+        for one in ast.walk(ast.parse(path.read_text()))
+        if isinstance(one, ast.Call)
+        and isinstance(one.func, ast.Name)
+        and one.func.id == "failpoint"
+        and isinstance(one.args[0], ast.Constant)
+    ]
+
+
+def test_something_dies_at_every_failpoint() -> None:
+    killed = [name for names in KILLED_IN.values() for name in names]
+    assert sorted([*killed, *IN_PROCESS]) == sorted(names_in_code())
+    commands = (ROOT / "tests/e2e/test_command_kills.py").read_text()
+    assert [name for name in KILLED_IN["commands"] if name not in commands] == []
+    assert [
+        name for name, file in IN_PROCESS.items() if name not in (ROOT / file).read_text()
+    ] == []
 
 
 @pytest.mark.parametrize(
