@@ -1,5 +1,6 @@
 """What one VM changes is seen neither by another VM nor by the main interpreter: a test per leak, both ways."""
 
+import builtins
 import json
 import sys
 import warnings
@@ -102,7 +103,7 @@ async def test_what_the_agent_patches_is_not_seen_in_a_vm(
     pool: InterpreterPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(json, "dumps", None)
-    monkeypatch.setitem(__builtins__, "leaked", 1)
+    monkeypatch.setattr(builtins, "leaked", 1, raising=False)
     monkeypatch.setattr(sys, "path", [*sys.path, "/leak"])
     monkeypatch.setitem(sys.modules, "leaked", json)
     with warnings.catch_warnings():
