@@ -92,11 +92,12 @@ else
 	$(PYTHON) -m pytest -m "not slow" $(FAST_SUITES)
 endif
 
-# The long form of the crash tests: 200 kills of cloud and agents at any moment and one at failpoints;
-# SHOAL_CRASH_SEED chooses others.
+# The long form of the crash tests: 200 kills of cloud and agents at any moment, one at every failpoint, and kills of
+# PostgreSQL and Redis; SHOAL_CRASH_SEED chooses others.
 test-crash: setup
+	deploy/setup/servers.sh
 	SHOAL_CRASH_KILLS=200 SHOAL_CRASH_FAILPOINTS=all $(PYTHON) -m pytest tests/e2e/test_crashes.py \
-	  tests/e2e/test_failpoint_kills.py
+	  tests/e2e/test_failpoint_kills.py tests/e2e/test_server_kills.py
 
 # The long forms of the soak: ten minutes of VMs that come and go, then every hostile program a hundred times.
 test-soak: setup

@@ -88,6 +88,8 @@ def test_something_dies_at_every_failpoint() -> None:
     assert sorted([*killed, *IN_PROCESS]) == sorted(names_in_code())
     commands = (ROOT / "tests/e2e/test_command_kills.py").read_text()
     assert [name for name in KILLED_IN["commands"] if name not in commands] == []
+    servers = (ROOT / "tests/e2e/test_server_kills.py").read_text()
+    assert [name for name in KILLED_IN["redis"] if name not in servers] == []
     assert [
         name for name, file in IN_PROCESS.items() if name not in (ROOT / file).read_text()
     ] == []

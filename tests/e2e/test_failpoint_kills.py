@@ -26,7 +26,7 @@ from tests.helpers.local_fleet import NAMESPACE, PATIENT, TASK, Fleet, local_fle
 
 pytestmark = pytest.mark.slow
 SEED = int(os.environ.get("SHOAL_CRASH_SEED", "20261126"))
-SAMPLES = {"agent": 5, "cloud": 4, "consumer": 2}
+SAMPLES = {"agent": 3, "cloud": 3, "consumer": 1}
 long_form = pytest.mark.skipif(
     os.environ.get("SHOAL_CRASH_FAILPOINTS") != "all",
     reason="minutes: `make test-crash` kills at every failpoint, the everyday run at a sample",
@@ -58,6 +58,17 @@ class Before:
         """The owner of the device does not want the side task: its installation is put off, again and again."""
         self._write(f"INSERT INTO opted_out (task) VALUES ('{SIDE_TASK}')")
 
+    def damage(self) -> None:
+        """Its database is no database any more."""
+        (self._home / "agent.db").write_bytes(b"not a database " * 4096)
+
+    async def has_task(self) -> bool:
+        """Whether its events find the task."""
+        with contextlib.closing(sqlite3.connect(self._home / "agent.db", timeout=30)) as connection:
+            query = "SELECT count(*) FROM triggers WHERE task = ?"
+            (found,) = connection.execute(query, (TASK,)).fetchone()
+        return bool(found)
+
     def _sql(self, change: str) -> None:
         self._write(f"UPDATE agent SET {change}")
 
@@ -72,6 +83,38 @@ class Before:
     def _cut_bytecode(self) -> None:
         for path in (self._home / "bundles" / TASK).glob("*/code.bin"):
             path.write_bytes(b"cut")
+
+
+def forget_reports(fleet: Fleet) -> None:
+    """The cloud comes from an old backup: it does not know what it has acknowledged."""
+    path = fleet.cloud.home / "shoal.db"
+    with contextlib.closing(sqlite3.connect(path, timeout=30)) as connection:
+        connection.execute("DELETE FROM device_streams WHERE stream = 'report'")
+        connection.commit()
+
+
+@long_form
+async def test_the_agent_is_killed_at_each_failpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with job_on(tmp_path, monkeypatch) as job:
+        before = Before(job.agent.home)
+        await job.agent.process.kill()
+        before.opt_out()
+        await job.publish_and_release(SIDE_TASK)
+        async with going_on(job.operate, job.feed):
+            await die_at_each(job.agent.process, AGENT_NAMES, before.of)
+        await job.end()
+        forget_reports(job.fleet)
+        async with going_on(job.feed):
+            await die_at(job.agent.process, "agent.tunnel.renumbered")
+            await job.agent.process.start()
+        await job.end()
+        await die_at(job.agent.process, "agent.store.set_aside", before.damage)
+        await job.agent.process.start()
+        # What comes before a device has a task again, no task wants.
+        await job.fleet.until("the task is there again", before.has_task)
+        await job.end()
 
 
 @long_form
@@ -120,6 +163,18 @@ def before(fleet: Fleet, name: str) -> Callable[[], object]:
             db.commit()
 
     return old_record if name == "bus.trim.before_commit" else lambda: None
+
+
+@long_form
+async def test_the_cloud_is_killed_at_each_failpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with job_on(tmp_path, monkeypatch) as job:
+        async with going_on(job.operate, job.feed):
+            await die_at_each(
+                job.fleet.cloud.process, CLOUD_NAMES, lambda name: before(job.fleet, name)
+            )
+        await job.end()
 
 
 @long_form
