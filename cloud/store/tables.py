@@ -244,6 +244,7 @@ notices = sa.Table(
     sa.Column("code", sa.String(64), nullable=False),
     sa.Column("message", sa.String(512), nullable=False),
     sa.Index(None, "namespace", "device_id"),
+    sa.Index(None, "namespace", "id"),
     sqlite_autoincrement=True,
 )
 

@@ -105,9 +105,9 @@ async def test_what_is_wrong_is_told_with_its_code_and_nothing_is_written(
         (("release", "create", "nobody", "1"), 1, "VERSION_NOT_PUBLISHED"),
         (("release", "create", "hello", "one"), 2, "USAGE"),
         (("release", "create", "hello", "1", "--stages", "140%"), 2, "USAGE"),
-        (("release", "show", "nonsense"), 1, "NAME_INVALID"),
+        (("release", "show", "nonsense"), 2, "NAME_INVALID"),
         (("release", "list", "--address", "http://127.0.0.1:9"), 2, "SERVER_UNREACHABLE"),
-        (("release", "list", "--namespace", "Nonsense"), 1, "NAME_INVALID"),
+        (("release", "list", "--namespace", "Nonsense"), 2, "NAME_INVALID"),
         (("no-such-command",), 2, "USAGE"),
     ]
     for arguments, code, said in cases:

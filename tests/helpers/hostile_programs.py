@@ -189,7 +189,7 @@ _NATIVE = (
             list(chain)
         """,
     ),
-    _hostile("one long sum", "native", WALL_LIMIT, "sum(itertools.repeat(1, 15_000_000))", "import itertools"),
+    _hostile("one long sum", "native", WALL_LIMIT, "sum(itertools.repeat(1, 250_000_000))", "import itertools"),
     _hostile(
         "long native kernel", "native", WALL_LIMIT,
         "while True: wide @ wide",

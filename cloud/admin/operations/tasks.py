@@ -30,7 +30,7 @@ from cloud.registry.upload import Upload
 from device_agent.tasks.names import check_task_name
 
 NEWEST = 2**31 - 1
-COMMIT_CHARS_MAX = 64
+COMMIT_CHARS_MAX = 80  # a SHA-256 and "+dirty"
 
 
 def _task_view(row: Row) -> TaskView:

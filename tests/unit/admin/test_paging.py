@@ -13,7 +13,12 @@ from cloud.admin.paging import (
 )
 from cloud.admin.settings import AdminSettings
 
-keys = st.lists(st.text() | st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=3).map(tuple)
+keys = st.lists(
+    st.text(st.characters(exclude_characters="\0", codec="utf-8"))
+    | st.integers(-(2**63), 2**63 - 1),
+    min_size=1,
+    max_size=3,
+).map(tuple)
 
 
 @given(keys)

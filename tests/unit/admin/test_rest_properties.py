@@ -19,7 +19,14 @@ from tests.helpers.schema_values import HOSTILE, Schema, values
 
 pytestmark = pytest.mark.slow
 EXAMPLES = 150
-NAMES = {"app": "demo", "project": "app", "task": "hello", "version": "1"}
+NAMES = {
+    "app": "demo",
+    "project": "app",
+    "task": "hello",
+    "version": "1",
+    "role": "targets",
+    "kind": "online",
+}
 # Of HTTP itself, not of the catalogue.
 OF_HTTP = {"METHOD_NOT_ALLOWED"}
 type Call = tuple[str, str, dict[str, Any]]
@@ -63,8 +70,8 @@ def check(answer: httpx.Response, asked: Call, codes: frozenset[str]) -> None:
     """An answer is a success, or a failure in the one form with a code of the catalogue."""
     assert answer.status_code < 500, (asked, answer.text)
     assert answer.headers["shoal-request-id"]
-    if answer.status_code < 300:
-        return
+    if answer.status_code < 300 or answer.status_code == 307:
+        return  # 307: the same path without the slash that an empty name left at its end
     assert answer.status_code in (400, 401, 403, 404, 405, 409, 412, 413, 429), (asked, answer.text)
     error = answer.json()["error"]
     assert set(error) == {"code", "message", "hint"}

@@ -61,6 +61,12 @@ class Device(device_pb2_grpc.DeviceServiceServicer):
         return device_pb2.GetTicketResponse(ticket=f"for {request.digest}")
 
 
+async def _from[T](first: T, rest: AsyncIterator[T]) -> AsyncIterator[T]:
+    yield first
+    async for one in rest:
+        yield one
+
+
 class Telemetry(telemetry_pb2_grpc.TelemetryServiceServicer):
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
@@ -70,8 +76,11 @@ class Telemetry(telemetry_pb2_grpc.TelemetryServiceServicer):
         request_iterator: AsyncIterator[telemetry_pb2.TunnelRequest],
         context: grpc.aio.ServicerContext,  # type: ignore[type-arg]  # unused
     ) -> AsyncIterator[telemetry_pb2.TunnelResponse]:
+        first = await anext(
+            request_iterator
+        )  # a refusal before it could meet the message on its way
         await self._answers.check(context)
-        async for request in request_iterator:
+        async for request in _from(first, request_iterator):
             last = max((report.sequence for report in request.reports), default=0)
             yield telemetry_pb2.TunnelResponse(acknowledged_sequence=last)
 

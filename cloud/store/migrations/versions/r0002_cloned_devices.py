@@ -13,7 +13,8 @@ depends_on: str | None = None
 
 
 def upgrade() -> None:
-    """Adds two columns and widens one."""
+    """Adds two columns and an index, and widens a column."""
+    op.create_index(op.f("ix_notices_namespace_id"), "notices", ["namespace", "id"], unique=False)
     op.add_column("devices", sa.Column("cloned_at_ms", sa.BigInteger(), nullable=True))
     with op.batch_alter_table("task_versions") as table:
         table.add_column(sa.Column("published_by", sa.String(length=256), nullable=True))
@@ -36,6 +37,7 @@ def downgrade() -> None:
     versions = sa.table("task_versions", sa.column("source_commit"))
     cut = sa.func.substr(versions.c.source_commit, 1, 64)
     op.execute(sa.update(versions).values(source_commit=cut))
+    op.drop_index(op.f("ix_notices_namespace_id"), table_name="notices")
     with op.batch_alter_table("task_versions") as table:
         table.alter_column(
             "source_commit", existing_type=sa.String(length=80), type_=sa.String(length=64)
