@@ -67,6 +67,7 @@ def bare_steps() -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_every_durable_step_has_a_failpoint() -> None:
     assert bare_steps() == []
 

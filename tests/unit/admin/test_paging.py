@@ -21,6 +21,7 @@ keys = st.lists(
 ).map(tuple)
 
 
+@pytest.mark.slow
 @given(keys)
 def test_a_token_gives_back_its_key(key: Key) -> None:
     types = tuple(type(part) for part in key)

@@ -56,6 +56,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         yield made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "code"),
     [

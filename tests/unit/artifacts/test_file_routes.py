@@ -74,6 +74,7 @@ def test_what_the_client_has_is_not_sent_again(header: str, status: int) -> None
     assert part.status == status
 
 
+@pytest.mark.slow
 @given(st.text(max_size=30), st.integers(min_value=0, max_value=1000))
 def test_no_range_goes_beyond_the_file(wanted: str, size: int) -> None:
     part = choose_part(size, TAG, wanted=f"bytes={wanted}", if_range=None, if_none_match=None)

@@ -55,6 +55,7 @@ def test_what_is_no_tensor_is_refused(data: list[int], dtype: str, error: type[E
         _core.tensor(data, dtype)  # type: ignore[arg-type]  # wrong on purpose
 
 
+@pytest.mark.slow
 def test_bytes_are_not_copied() -> None:
     store = bytearray(b"\1\2\3\4")
     tensor = _core.frombuffer(store, "uint8", (2, 2))
@@ -215,6 +216,7 @@ def test_tensors_are_not_made_by_their_type_and_not_subclassed() -> None:
         _core.Tensor.extra = 1  # type: ignore[attr-defined]  # immutable on purpose
 
 
+@pytest.mark.slow
 def test_no_memory_is_lost() -> None:
     """The same work again and again: the interpreter's count of blocks stays where it is."""
 

@@ -187,6 +187,7 @@ async def test_meeting_is_bounded(seed: Seed) -> None:
     assert await follows.meet(NAMESPACE, "cd" * 16) is None
 
 
+@pytest.mark.slow
 async def test_without_the_database_answers_go_on_and_health_says_stale(seed: Seed) -> None:
     follows = await loaded(seed, FollowerSettings(poll_ms=1, stale_after_ms=20))
     assert not follows.health().stale

@@ -75,6 +75,7 @@ def test_a_clock_that_jumps_does_not_bring_everyone_at_once_nor_keep_them_away()
     assert load.count(5_000 + 5_000, 1_000) == PRESSURE_STEPS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stepping", [False, True])
 @pytest.mark.parametrize("devices", [2_000, 30_000])
 def test_a_herd_is_spread_before_it_comes_back(devices: int, stepping: bool) -> None:

@@ -42,6 +42,7 @@ def write(path: Path, content: dict[str, list[tuple[Any, Any]]]) -> BackupHeader
     return header
 
 
+@pytest.mark.slow
 @FIXTURE_IS_A_FOLDER
 @given(tables)
 def test_what_was_written_comes_back(
@@ -59,6 +60,7 @@ def test_what_was_written_comes_back(
     assert [one.name for one in tmp_path.iterdir()] == ["backup"]
 
 
+@pytest.mark.slow
 @FIXTURE_IS_A_FOLDER
 @given(st.data())
 def test_what_was_changed_is_refused_by_name(tmp_path: Path, data: st.DataObject) -> None:
@@ -76,6 +78,7 @@ def test_what_was_changed_is_refused_by_name(tmp_path: Path, data: st.DataObject
     assert found in (None, true)
 
 
+@pytest.mark.slow
 @FIXTURE_IS_A_FOLDER
 @given(st.binary(max_size=200))
 def test_any_bytes_are_refused(tmp_path: Path, data: bytes) -> None:
@@ -124,6 +127,7 @@ FORGED: dict[str, tuple[list[object], type[StoreError]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORGED)
 async def test_a_forged_backup_writes_nothing(name: str, tmp_path: Path) -> None:
     lines, error = FORGED[name]

@@ -214,6 +214,7 @@ def test_nothing_is_asked_while_the_module_loads() -> None:
         kv.get("a")
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.integers(0, 200_000), st.randoms(use_true_random=False))
 def test_uploads_come_together_in_any_order(size: int, random: Random) -> None:

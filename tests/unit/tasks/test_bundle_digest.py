@@ -1,5 +1,6 @@
 """The digest of a bundle: the same content has one, any change has another."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ def manifest(extra: str = "") -> Manifest:
     return parse_manifest(TOML + extra)
 
 
+@pytest.mark.slow
 @given(files, files)
 def test_order_of_files_does_not_count(sources: dict[str, str], resources: dict[str, str]) -> None:
     turned = dict(reversed(sources.items()))

@@ -27,6 +27,7 @@ modules = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(modules)
 def test_round_trip(given_modules: dict[str, bytes]) -> None:
     assert decode_bytecode(encode_bytecode(given_modules, MAGIC), MAGIC) == given_modules
