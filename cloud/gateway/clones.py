@@ -7,7 +7,7 @@ Rules of this module:
 - A request of the old process may still be on its way when the new one speaks. So an old session counts only when it
   says something new, and only `clone_grace_ms` after the newer one was first heard; and it must do so twice.
 - A request whose process said nothing before may be the last word of one that died unheard: a session counts as the
-  newer one only when it was heard from its first Sync on, or twice.
+  newer one only when it was heard from its first Sync on, or twice. Which is newer goes by who appeared first.
 - A Sync that is sent again, or whose answer was lost, says nothing new. An agent that names no session is left alone.
 - Bounded: the devices that were quiet for longest are forgotten first, and of a device the oldest sessions.
 """
@@ -64,7 +64,6 @@ class CloneWatch:
         known.count = count
         if not known.alive:
             known.first_ms, known.alive = now_ms, True
-            device.sessions.move_to_end(session)
         newest = next(one for one in reversed(device.sessions.values()) if one.alive)
         if known is newest or now_ms - newest.first_ms <= self._settings.clone_grace_ms:
             return

@@ -100,6 +100,16 @@ def test_the_last_word_of_a_process_that_nobody_heard_is_no_second_device() -> N
     assert watch.found == set()
 
 
+def test_a_last_word_makes_no_older_process_the_newer_one() -> None:
+    watch = CloneWatch(SETTINGS)
+    watch.heard(PEER, b"a" * 16, 2, 0)  # its first was lost
+    watch.heard(PEER, b"b" * 16, 1, 0)
+    watch.heard(PEER, b"a" * 16, 3, 0)  # it is dead: this one was on its way
+    for count in range(2, 9):
+        watch.heard(PEER, b"b" * 16, count, count * 2 * GRACE_MS)
+    assert watch.found == set()
+
+
 def test_copies_are_found_whose_first_syncs_went_to_another_gateway() -> None:
     watch = CloneWatch(SETTINGS)
     for count in range(7, 12):
