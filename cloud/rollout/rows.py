@@ -13,11 +13,13 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloud.rollout import codec
-from cloud.rollout.errors import ReleaseNotFound
+from cloud.rollout.errors import ReleaseLogDamaged, ReleaseNotFound
 from cloud.rollout.machine import Created, LogEntry, MachineState, ReleaseState, initial
 from cloud.rollout.release import Coverage, Release
 from cloud.store.tables import release_events, releases, task_versions
+from cloud.targeting.errors import TargetingInvalid
 from cloud.targeting.targeting import Targeting
+from device_agent.errors import ShoalError
 
 ACTIVE = (ReleaseState.RUNNING, ReleaseState.PAUSED)
 
@@ -157,6 +159,21 @@ async def read_in_states(
         query = query.where(releases.c.task == task)
     found = await connection.execute(query.order_by(releases.c.release_id))
     return [_stored(row) for row in found]
+
+
+async def read_running(
+    connection: AsyncConnection,
+) -> tuple[list[StoredRelease], dict[str, ShoalError]]:
+    """Running releases of all namespaces, and why those that cannot be read cannot, by id."""
+    query = sa.select(releases).where(releases.c.state == str(ReleaseState.RUNNING))
+    read: list[StoredRelease] = []
+    damaged: dict[str, ShoalError] = {}
+    for row in await connection.execute(query.order_by(releases.c.release_id)):
+        try:
+            read.append(_stored(row))
+        except (ReleaseLogDamaged, TargetingInvalid) as error:
+            damaged[row.release_id] = error
+    return read, damaged
 
 
 async def newest_start_ms(connection: AsyncConnection, namespace: str, task: str) -> int:

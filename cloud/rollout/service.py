@@ -11,7 +11,7 @@ Rules of this module:
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,10 +29,9 @@ from cloud.rollout.machine import (
     Counted,
     Counts,
     Event,
-    ReleaseState,
     TimePassed,
 )
-from cloud.rollout.metrics import OUTCOMES, STEPS, TICK_FAILURES
+from cloud.rollout.metrics import DAMAGED, OUTCOMES, STEPS, TICK_FAILURES
 from cloud.rollout.outcomes import Acknowledged, record_outcomes
 from cloud.rollout.reader import ReleaseReader
 from cloud.rollout.release import Release, ReleaseDraft, check_draft
@@ -42,6 +41,7 @@ from cloud.store.database import Database
 from cloud.store.idempotency import remember_idempotent
 from cloud.store.locks import lock_namespace
 from device_agent.clock import Clock
+from device_agent.errors import ShoalError
 from device_agent.failpoint import failpoint
 from device_agent.tasks.names import sha256_digest
 
@@ -63,6 +63,8 @@ class ReleaseService(ReleaseReader):
         self._clock = clock
         self._on_epoch = on_epoch
         self._entropy = entropy
+        # Told of already.
+        self._damaged: frozenset[str] = frozenset()
 
     # --- what operators do --------------------------------------------------------------------------------------
 
@@ -201,15 +203,19 @@ class ReleaseService(ReleaseReader):
     # --- what happens by itself ---------------------------------------------------------------------------------
 
     async def tick(self) -> tuple[str, ...]:
-        """Promotes what is due, in every namespace; gives the ids of the releases that moved."""
+        """Promotes what is due, in every namespace; gives the ids of the releases that moved.
+
+        A release that cannot be read is told of and left out: the others go on.
+        """
         async with self._database.read() as connection:
-            running = await rows.read_in_states(connection, (ReleaseState.RUNNING,))
+            running, damaged = await rows.read_running(connection)
             waiting = [one for one in running if _promotes_itself(one)]
             due = [
                 (release, event)
                 for release, event in await self._events_of(connection, waiting)
                 if advance(release, event, self._clock.wall_ms())[1]
             ]
+        self._tell_damaged(damaged)
         return tuple([release.id for release, event in due if await self._happen(release, event)])
 
     async def run(self) -> None:
@@ -221,6 +227,15 @@ class ReleaseService(ReleaseReader):
                 TICK_FAILURES.inc()
                 _log.exception("rollout.tick_failed")
             await asyncio.sleep(self.settings.tick_ms / 1000)
+
+    def _tell_damaged(self, damaged: Mapping[str, ShoalError]) -> None:
+        DAMAGED.set(len(damaged))
+        for release_id, error in damaged.items():
+            if release_id not in self._damaged:
+                _log.error(
+                    "rollout.release_damaged", release=release_id, code=error.code, error=str(error)
+                )
+        self._damaged = frozenset(damaged)
 
     # --- below --------------------------------------------------------------------------------------------------
 

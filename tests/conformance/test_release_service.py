@@ -4,12 +4,15 @@ import asyncio
 
 import pytest
 import sqlalchemy as sa
+import structlog
+from prometheus_client import REGISTRY
 
 from cloud.rollout import codec
 from cloud.rollout.errors import (
     CommandNotAllowed,
     KillTargetUnknown,
     ReleaseInvalid,
+    ReleaseLogDamaged,
     ReleaseNotFound,
     RevisionConflict,
     VersionNotPublished,
@@ -22,6 +25,7 @@ from cloud.store.database import Database
 from cloud.store.epochs import changes_since
 from cloud.store.errors import IdempotencyKeyReused
 from cloud.store.tables import releases
+from cloud.targeting.errors import TargetingInvalid
 from cloud.targeting.targeting import Targeting
 from tests.helpers.release_fleet import TASK, ReleaseFleet
 from tests.helpers.release_sets import NAMESPACE as NS
@@ -281,3 +285,25 @@ async def test_the_kill_switch(fleet: ReleaseFleet) -> None:
         changes = await changes_since(connection, NS, 0, 100)
     assert [(c.kind, c.subject) for c in changes] == [("kill", TASK), ("kill", ""), ("kill", "")]
     assert [action for _, action in await actions(fleet)] == ["kill.set", "kill.set", "kill.clear"]
+
+
+@pytest.mark.parametrize("column", ["machine", "targeting"])
+async def test_a_damaged_release_holds_up_no_other(fleet: ReleaseFleet, column: str) -> None:
+    await fleet.seed.publish(version("words", 1))
+    damaged = await start(fleet, stages=ALL_AT_ONCE)
+    whole = await start(fleet, task="words", stages=ALL_AT_ONCE)
+    async with fleet.database.begin() as connection:
+        await connection.execute(
+            sa.update(releases)
+            .where(releases.c.release_id == damaged.id)
+            .values({column: {"written": "by hand"}})
+        )
+    await fleet.acknowledge(whole, fleet.devices, "installed")
+    with structlog.testing.capture_logs() as logged:
+        assert await fleet.service.tick() == (whole.id,)
+        assert await fleet.service.tick() == ()
+    told = [row["release"] for row in logged if row["event"] == "rollout.release_damaged"]
+    assert told == [damaged.id]
+    assert REGISTRY.get_sample_value("shoal_rollout_damaged_releases") == 1
+    with pytest.raises((ReleaseLogDamaged, TargetingInvalid)):
+        await fleet.service.get(NS, damaged.id)
