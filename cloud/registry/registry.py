@@ -222,7 +222,11 @@ class TaskRegistry:
         return await self.version(namespace, task, version)
 
     async def tasks(self, namespace: str, after: str = "", limit: int = 100) -> list[Row]:
-        """Tasks in order of name, each with its newest published version (version 0 before the first)."""
+        """Tasks in order of name, each with its newest published version (version 0 before the first).
+
+        Raises:
+            NamespaceUnknown: there are none, because there is no such namespace.
+        """
         newest = (
             sa.select(task_versions.c.task, sa.func.max(task_versions.c.version).label("version"))
             .where(task_versions.c.namespace == namespace, task_versions.c.state == PUBLISHED)
@@ -252,7 +256,11 @@ class TaskRegistry:
             .order_by(tasks.c.task)
             .limit(limit)
         )
-        return await self._rows(query)
+        found = await self._rows(query)
+        if not found and not after:
+            async with self._database.read() as connection:
+                await require_namespace(connection, namespace)
+        return found
 
     async def versions(
         self, namespace: str, task: str, before: int = 2**31 - 1, limit: int = 100

@@ -27,6 +27,7 @@ from cloud.rollout.rows import StoredRelease
 from cloud.rollout.settings import RolloutSettings
 from cloud.rollout.wakes import Wakes, wait_woken
 from cloud.store.database import Database
+from cloud.store.namespaces import require_namespace
 from device_agent.clock import Clock
 
 
@@ -59,10 +60,16 @@ class ReleaseReader:
     async def list(
         self, namespace: str, task: str = "", page_size: int = 0, page_token: str = ""
     ) -> ReleasePage:
-        """Releases, newest first; the token is that of the page before."""
+        """Releases, newest first; the token is that of the page before.
+
+        Raises:
+            NamespaceUnknown: there are none, because there is no such namespace.
+        """
         size = min(page_size or self.settings.page_size, self.settings.page_size_max)
         async with self._database.read() as connection:
             found = await rows.read_page(connection, namespace, task, page_token, size + 1)
+            if not found:
+                await require_namespace(connection, namespace)
             shown = await self._show(connection, found[:size])
         token = shown[-1].id if len(found) > size else ""
         return ReleasePage(releases=shown, next_page_token=token)

@@ -51,7 +51,10 @@ async def require_namespace(connection: AsyncConnection, namespace: str) -> None
         sa.select(namespaces.c.namespace).where(namespaces.c.namespace == namespace)
     )
     if found is None:
-        raise NamespaceUnknown(f"namespace {namespace} does not exist; create it first")
+        raise NamespaceUnknown(
+            f"there is no namespace {namespace}: `shoal namespace list` shows those there are, "
+            "`shoal namespace add` makes one"
+        )
 
 
 async def list_namespaces(

@@ -23,7 +23,7 @@ from cloud.rollout.rows import read_log
 from cloud.store.audit import read_audit, verify_chain
 from cloud.store.database import Database
 from cloud.store.epochs import changes_since
-from cloud.store.errors import IdempotencyKeyReused
+from cloud.store.errors import IdempotencyKeyReused, NamespaceUnknown
 from cloud.store.tables import releases
 from cloud.targeting.errors import TargetingInvalid
 from cloud.targeting.targeting import Targeting
@@ -264,7 +264,8 @@ async def test_releases_come_in_pages_newest_first(fleet: ReleaseFleet) -> None:
     page = await fleet.service.list(NS, page_size=2, page_token=page.next_page_token)
     assert ([release.id for release in page.releases], page.next_page_token) == ([made[0]], "")
     assert [one.task for one in (await fleet.service.list(NS, TASK)).releases] == [TASK, TASK]
-    assert (await fleet.service.list("demo/other")).releases == ()
+    with pytest.raises(NamespaceUnknown, match="demo/other"):
+        await fleet.service.list("demo/other")
 
 
 async def test_the_kill_switch(fleet: ReleaseFleet) -> None:

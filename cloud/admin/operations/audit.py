@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 from cloud.admin.caller import Caller, Scope
-from cloud.admin.operations.lists import Row, list_rows
+from cloud.admin.operations.lists import Row, list_rows, require_known
 from cloud.admin.operations.views import AuditReport, AuditView, NoticeView
 from cloud.admin.paging import Page, PageRequest
 from cloud.admin.settings import AdminSettings
@@ -50,7 +50,7 @@ class AuditOperations:
         query = sa.select(audit_log).where(audit_log.c.namespace == namespace)
         return await list_rows(
             self._database, "audit", query, (audit_log.c.id,), page, self._settings, _audit_view,
-            descending=True,
+            namespace=namespace, descending=True,
         )  # fmt: skip
 
     async def verify(self, caller: Caller, namespace: str) -> AuditReport:
@@ -59,6 +59,8 @@ class AuditOperations:
         try:
             async with self._database.read() as conn:
                 report = await verify_chain(conn, namespace)
+                if not report.rows:
+                    await require_known(conn, namespace)
         except AuditChainBroken as broken:
             return AuditReport(intact=False, rows=0, head="", message=str(broken))
         return AuditReport(intact=True, rows=report.rows, head=report.head, message="")
@@ -73,5 +75,5 @@ class AuditOperations:
             query = query.where(notices.c.device_id == check_device_id(device))
         return await list_rows(
             self._database, "notices", query, (notices.c.id,), page, self._settings, notice_view,
-            descending=True,
+            namespace=namespace, descending=True,
         )  # fmt: skip

@@ -138,7 +138,14 @@ class DeviceOperations:
             query = query.where(devices.c.device_id.startswith(_check_prefix(id_prefix)))
         key = (devices.c.device_id,)
         return await list_rows(
-            self._database, "devices", query, key, page, self._settings, self._view
+            self._database,
+            "devices",
+            query,
+            key,
+            page,
+            self._settings,
+            self._view,
+            namespace=namespace,
         )
 
     async def get(self, caller: Caller, namespace: str, device_id: str) -> DeviceView:
@@ -225,5 +232,12 @@ class DeviceOperations:
         query = sa.select(table).where(table.c.namespace == namespace)
         key = (table.c.token_hash,)
         return await list_rows(
-            self._database, "enrolment-tokens", query, key, page, self._settings, _token_view
+            self._database,
+            "enrolment-tokens",
+            query,
+            key,
+            page,
+            self._settings,
+            _token_view,
+            namespace=namespace,
         )

@@ -28,6 +28,7 @@ from cloud.admin.paging import Page, PageRequest
 from cloud.admin.settings import AdminSettings
 from cloud.rollout.service import ReleaseService
 from cloud.store.database import Database
+from cloud.store.namespaces import require_namespace
 from cloud.store.tables import (
     devices,
     kill_switches,
@@ -174,7 +175,11 @@ class OverviewOperations:
     async def overview(
         self, caller: Caller, namespace: str, counted: FleetCounts | None = None
     ) -> OverviewView:
-        """Shows the fleet on one page, with these counts when there are some."""
+        """Shows the fleet on one page, with these counts when there are some.
+
+        Raises:
+            NamespaceUnknown: there is no such namespace.
+        """
         caller.require(Scope.DEVICE_READ, namespace)
         caller.require(Scope.RELEASE_READ, namespace)
         counts = counted or await self.count(caller, namespace)
@@ -183,6 +188,8 @@ class OverviewOperations:
             epoch = await conn.scalar(
                 sa.select(namespaces.c.epoch).where(namespaces.c.namespace == namespace)
             )
+            if epoch is None:
+                await require_namespace(conn, namespace)
             return OverviewView(
                 namespace=namespace,
                 epoch=epoch or 0,

@@ -279,7 +279,14 @@ class ReleaseOperations:
         )
         key = (release_devices.c.device_id,)
         return await list_rows(
-            self._database, "release-devices", query, key, page, self._settings, _device_view
+            self._database,
+            "release-devices",
+            query,
+            key,
+            page,
+            self._settings,
+            _device_view,
+            namespace=namespace,
         )
 
     async def watch(
@@ -308,5 +315,12 @@ class ReleaseOperations:
         query = sa.select(kill_switches).where(kill_switches.c.namespace == namespace)
         key = (kill_switches.c.task,)
         return await list_rows(
-            self._database, "kill-switches", query, key, page, self._settings, _kill_view
+            self._database,
+            "kill-switches",
+            query,
+            key,
+            page,
+            self._settings,
+            _kill_view,
+            namespace=namespace,
         )

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloud.admin.caller import EVERY_NAMESPACE, Caller, Scope, parse_scopes
 from cloud.admin.errors import ArgumentInvalid, NotFound, Unauthenticated
-from cloud.admin.operations.lists import list_rows
+from cloud.admin.operations.lists import list_rows, require_known
 from cloud.admin.operations.views import TokenOnce, TokenView
 from cloud.admin.paging import Page, PageRequest
 from cloud.admin.settings import AdminSettings
@@ -94,7 +94,11 @@ class TokenOperations:
         scopes: Sequence[str],
         valid_for_s: int | None = None,
     ) -> TokenOnce:
-        """Makes a token for `actor`, at most as wide as the caller's own."""
+        """Makes a token for `actor`, at most as wide as the caller's own.
+
+        Raises:
+            NamespaceUnknown: A token for nothing: it was most likely misspelt.
+        """
         wanted = parse_scopes(scopes)
         caller.require_to_grant(wanted, namespace)
         if not ACTOR_PATTERN.fullmatch(actor):
@@ -105,6 +109,7 @@ class TokenOperations:
                 "or leave it out for a token without end"
             )
         async with self._database.begin() as conn:
+            await require_known(conn, namespace)
             created = await insert_token(
                 conn, namespace, actor, wanted, self._clock.wall_ms(), valid_for_s, by=caller.actor
             )
@@ -116,7 +121,9 @@ class TokenOperations:
         caller.require(Scope.TOKEN_WRITE, namespace)
         query = sa.select(api_tokens).where(api_tokens.c.namespace == namespace)
         key = (api_tokens.c.token_hash,)
-        return await list_rows(self._database, "tokens", query, key, page, self._settings, _view)
+        return await list_rows(
+            self._database, "tokens", query, key, page, self._settings, _view, namespace=namespace
+        )
 
     async def revoke(self, caller: Caller, namespace: str, token_id: str) -> TokenView:
         """Ends a token now; ending it twice changes nothing."""

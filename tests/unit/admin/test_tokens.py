@@ -8,10 +8,11 @@ from cloud.admin.operations.tokens import TokenOperations, first_token
 from cloud.admin.paging import PageRequest
 from cloud.admin.settings import AdminSettings
 from cloud.store.database import Database
+from cloud.store.namespaces import create_namespace
 from cloud.store.tables import api_tokens, audit_log
 from tests.helpers.manual_clock import ManualClock
 
-NAMESPACE = "demo/app"
+NAMESPACE, OTHER = "demo/app", "other/app"
 FIRST = PageRequest()
 
 
@@ -27,6 +28,9 @@ def tokens(database: Database, clock: ManualClock) -> TokenOperations:
 
 @pytest.fixture
 async def root(database: Database, clock: ManualClock, tokens: TokenOperations) -> Caller:
+    async with database.begin() as connection:
+        for namespace in (NAMESPACE, OTHER):
+            await create_namespace(connection, namespace, clock.wall_ms(), "root")
     made = await first_token(database, clock, "root")
     return await tokens.authenticate(made.token)
 
@@ -109,7 +113,7 @@ async def test_a_list_is_read_page_by_page(tokens: TokenOperations, root: Caller
         (await tokens.create(root, NAMESPACE, actor=f"a{n}", scopes=["*"])).view.id
         for n in range(5)
     }
-    await tokens.create(root, "other/app", actor="x", scopes=["*"])
+    await tokens.create(root, OTHER, actor="x", scopes=["*"])
     seen: list[str] = []
     page = await tokens.list(root, NAMESPACE, PageRequest(size=2))
     while True:
@@ -130,10 +134,11 @@ async def test_every_change_is_in_the_audit_log_and_its_chain_holds(
     assert [(row.action, row.actor) for row in rows] == [
         ("token.revoke", "root"),
         ("token.create", "root"),
+        ("namespace.create", "root"),
     ]
     report = await audit.verify(root, NAMESPACE)
     assert report.intact
-    assert (report.rows, report.head) == (2, rows[0].row_hash)
+    assert (report.rows, report.head) == (3, rows[0].row_hash)
 
 
 async def test_a_changed_audit_row_is_found(

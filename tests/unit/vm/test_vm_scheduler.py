@@ -30,6 +30,7 @@ CONCURRENCY = {"a": 1, "b": 2, "c": 1, "d": 3}
 MEMORY = {"a": 10, "b": 30, "c": 100, "d": 25}
 FRESH = {"d"}
 AGE_MS = 50
+BURSTS = 60
 
 
 def bounds(
@@ -383,18 +384,18 @@ def test_two_busy_tasks_get_the_same_time_whatever_their_runs_cost(
     keys: dict[int, str] = {}
     running: list[int] = []
     ticket = 0
-    for _ in range(200):
+    for _ in range(BURSTS):
         for key in "a" * burst_a + "b" * burst_b:
             ticket += 1
             keys[ticket] = key
             running += _starts(scheduler.step(0, Submitted(ticket=ticket, key=key)))
-    for _ in range(150):
+    for _ in range(BURSTS):
         ended = running.pop()
         got[keys[ended]] += costs[keys[ended]]
         ran = Ran(ticket=ended, ran_us=costs[keys[ended]], used_bytes=1, spent=False)
         running += _starts(scheduler.step(0, ran))
     # A run's cost is known when it ends, so the first one may be unfair by itself.
-    if all(value < costs[key] * 200 * min(burst_a, burst_b) for key, value in got.items()):
+    if all(value < costs[key] * BURSTS * min(burst_a, burst_b) for key, value in got.items()):
         assert abs(got["a"] - got["b"]) <= 2 * (cost_a + cost_b)
 
 
