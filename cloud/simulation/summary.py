@@ -39,6 +39,8 @@ class Summary:
         wall_ms_limit: What a run may take.
         memory_mib_max: Most that the VM has held.
         memory_mib_limit: What it may hold.
+        engine_mib_max: Most that its tensors have held.
+        engine_mib_limit: What they may hold.
         outputs: By topic.
         log_lines: Lines written.
         samples: How often a run was asked where it is.
@@ -52,6 +54,8 @@ class Summary:
     wall_ms_limit: int
     memory_mib_max: float
     memory_mib_limit: int
+    engine_mib_max: float
+    engine_mib_limit: int
     outputs: tuple[Output, ...]
     log_lines: int
     samples: int
@@ -64,6 +68,7 @@ def summarise(
     """The figures of a dry run."""
     results = [run.result for run in runs if run.result is not None]
     walls = sorted(result.wall_us / 1_000 for result in results)
+    engine_bytes = max((result.engine_bytes for result in results), default=0)
     memory_bytes = max((result.memory_bytes for result in results), default=0)
     return Summary(
         outcomes=dict(sorted(Counter(result.outcome for result in results).items())),
@@ -73,6 +78,8 @@ def summarise(
         wall_ms_limit=limits.wall_ms,
         memory_mib_max=memory_bytes / MIB,
         memory_mib_limit=limits.memory_mib,
+        engine_mib_max=engine_bytes / MIB,
+        engine_mib_limit=limits.engine_mib,
         outputs=_outputs(results),
         log_lines=sum(len(result.logs) for result in results),
         samples=sum(stacks.values()),

@@ -4,7 +4,7 @@ Rules of this module:
 
 - Every problem is found and told at once, each with its field, its line and how to mend it.
 - Unknown keys are refused: a misspelt limit must not become the default limit.
-- Every number has bounds; they stand in BOUNDS, and nowhere else.
+- Every number has bounds; they stand in BOUNDS and LATER_BOUNDS, and nowhere else.
 - manifest.json is canonical (sorted keys, no spaces, every default written out), so that one manifest has one digest.
   What came after the first form is written only where it is no default: older manifests keep their digests, and older
   agents read every task that they can run.
@@ -34,6 +34,8 @@ BOUNDS: Mapping[str, tuple[int, int]] = {
     "log_lines": (0, 10_000),
     "concurrency": (1, 16),
 }
+# Those that came later: written only where they are no default.
+LATER_BOUNDS: Mapping[str, tuple[int, int]] = {"cpu_ms": (0, 60_000), "engine_mib": (1, 1024)}
 SCOPES = ("shared", "exclusive")
 PRIORITIES = ("interactive", "background")
 CONFIG_MAX = 100
@@ -75,6 +77,7 @@ class Limits:
         wall_ms: Wall time, milliseconds.
         cpu_ms: Processor time, milliseconds; 0 is no limit of its own.
         memory_mib: Memory of the VM, MiB.
+        engine_mib: Memory of the VM's tensors, MiB; weights of models do not count.
         output_bytes: Bytes of all emits together.
         log_lines: Lines of log; more are dropped.
         concurrency: Runs at the same time on one device.
@@ -83,6 +86,7 @@ class Limits:
     wall_ms: int = 1000
     cpu_ms: int = 0
     memory_mib: int = 64
+    engine_mib: int = 64
     output_bytes: int = 262_144
     log_lines: int = 100
     concurrency: int = 1
@@ -210,7 +214,11 @@ def manifest_document(manifest: Manifest) -> dict[str, Any]:
         "triggers": [{"event": trigger.event} for trigger in manifest.triggers],
         "limits": {
             **{name: getattr(limits, name) for name in BOUNDS},
-            **({"cpu_ms": limits.cpu_ms} if limits.cpu_ms else {}),
+            **{
+                name: getattr(limits, name)
+                for name in LATER_BOUNDS
+                if getattr(limits, name) != getattr(Limits(), name)
+            },
         },
         **({"schedule": asdict(schedule)} if schedule != Schedule() else {}),
         **({"config": dict(manifest.config)} if manifest.config else {}),
@@ -240,9 +248,8 @@ def _read[M: Manifest](cls: type[M], document: dict[str, Any], source: str) -> M
         limits=Limits(
             **{
                 name: limits.number(name, low, high, default=getattr(Limits(), name))
-                for name, (low, high) in BOUNDS.items()
+                for name, (low, high) in (*BOUNDS.items(), *LATER_BOUNDS.items())
             },
-            cpu_ms=limits.number("cpu_ms", 0, BOUNDS["wall_ms"][1], default=0),
         ),
         schedule=Schedule(
             priority=schedule.choice("priority", PRIORITIES, default="interactive"),

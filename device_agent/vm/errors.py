@@ -12,7 +12,8 @@
         VmNotInstalled    ours: the process did not call install() at its start, or runs on an unfit allocator
 
 How a run ended is no exception: it is `RunResult.outcome` (TASK_ERROR, TASK_INVALID, WALL_LIMIT, CPU_LIMIT,
-MEMORY_LIMIT, OUTPUT_LIMIT, LOG_LIMIT, RUN_CANCELLED), so that one bad task never looks like a fault of the agent.
+MEMORY_LIMIT, ENGINE_MEMORY_LIMIT, OUTPUT_LIMIT, LOG_LIMIT, RUN_CANCELLED), so that one bad task never looks like a
+fault of the agent.
 """
 
 from device_agent.errors import ShoalError

@@ -23,6 +23,7 @@ TASK_INVALID = "TASK_INVALID"
 WALL_LIMIT = "WALL_LIMIT"
 CPU_LIMIT = "CPU_LIMIT"
 MEMORY_LIMIT = "MEMORY_LIMIT"
+ENGINE_MEMORY_LIMIT = "ENGINE_MEMORY_LIMIT"
 OUTPUT_LIMIT = "OUTPUT_LIMIT"
 LOG_LIMIT = "LOG_LIMIT"
 RUN_CANCELLED = "RUN_CANCELLED"
@@ -32,6 +33,7 @@ DEADLINE_PASSED = "DEADLINE_PASSED"
 WALL_MS_MAX = 600_000
 MEMORY_MIB_MIN = 8
 MEMORY_MIB_MAX = 65_536
+ENGINE_MIB_MIN = 1
 OUTPUT_BYTES_MAX = 64 * 1024 * 1024
 LOG_LINES_MAX = 100_000
 CONCURRENCY_MAX = 64
@@ -45,6 +47,7 @@ class VmLimits:
         wall_ms: Wall time of one run.
         cpu_ms: Processor time of one run, by the clock of its thread; 0 is no limit of its own.
         memory_mib: Python memory of the VM as a whole, its interpreter (about 2 MiB) included.
+        engine_mib: Memory of the VM's tensors; weights that all VMs share do not count.
         output_bytes: Topics and payloads of all emits together.
         log_lines: Lines written by log, print and standard error together.
     """
@@ -52,6 +55,7 @@ class VmLimits:
     wall_ms: int = 1_000
     cpu_ms: int = 0
     memory_mib: int = 64
+    engine_mib: int = 64
     output_bytes: int = 262_144
     log_lines: int = 100
 
@@ -59,6 +63,7 @@ class VmLimits:
         _within("wall_ms", self.wall_ms, 1, WALL_MS_MAX)
         _within("cpu_ms", self.cpu_ms, 0, WALL_MS_MAX)
         _within("memory_mib", self.memory_mib, MEMORY_MIB_MIN, MEMORY_MIB_MAX)
+        _within("engine_mib", self.engine_mib, ENGINE_MIB_MIN, MEMORY_MIB_MAX)
         _within("output_bytes", self.output_bytes, 0, OUTPUT_BYTES_MAX)
         _within("log_lines", self.log_lines, 0, LOG_LINES_MAX)
 
@@ -110,6 +115,7 @@ class RunResult:
         wall_us: From the moment the VM took the event until the run ended.
         message: Why, in one short text; empty when ok.
         memory_bytes: Most that the VM has held so far.
+        engine_bytes: Most that its tensors have held so far.
     """
 
     outcome: str
@@ -118,6 +124,7 @@ class RunResult:
     wall_us: int
     message: str
     memory_bytes: int = 0
+    engine_bytes: int = 0
 
 
 type Answer = Callable[[str, bytes], bytes]

@@ -20,6 +20,8 @@ from device_agent.vm.settings import CALLS_IN_A_ROW_MAX, VmSettings
 if TYPE_CHECKING:
     from device_agent.vm._host import _Row
 
+MIB = 1024 * 1024
+
 
 class Hub:
     """Listens to the host for one event loop."""
@@ -48,7 +50,8 @@ class Hub:
                 wall_ms=spec.limits.wall_ms,
                 load_ms=load_ms,
                 cpu_ms=spec.limits.cpu_ms,
-                memory_bytes=spec.limits.memory_mib * 1024 * 1024,
+                memory_bytes=spec.limits.memory_mib * MIB,
+                engine_bytes=spec.limits.engine_mib * MIB,
                 output_bytes=spec.limits.output_bytes,
                 log_lines=spec.limits.log_lines,
             )
@@ -207,6 +210,7 @@ class Vm:
             wall_us=wall_us,
             message=message,
             memory_bytes=self._handle.peak_bytes,
+            engine_bytes=self._handle.engine_peak_bytes,
         )
 
     def end(self) -> None:

@@ -158,7 +158,7 @@ class Pool[V: Vm]:
             ticket=ticket,
             key=spec.key,
             concurrency=spec.concurrency,
-            memory_bytes=spec.limits.memory_mib * MIB,
+            memory_bytes=(spec.limits.memory_mib + spec.limits.engine_mib) * MIB,
             priority=order.priority,
             deadline_ms=None if within_ms is None else self._now_ms() + within_ms,
             alone=order.alone,

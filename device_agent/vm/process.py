@@ -14,6 +14,7 @@ import os
 import sys
 from typing import NoReturn
 
+from device_agent.engine import _core
 from device_agent.vm import _host, stdlib
 from device_agent.vm.errors import VmNotInstalled
 from device_agent.vm.settings import DRAIN_MS, EXIT_DRAIN_FAILED, KILL_GRACE_MS
@@ -28,6 +29,7 @@ def install() -> None:
     _refuse_allocators_without_sizes()
     _host.install(KILL_GRACE_MS)
     stdlib.preload()
+    _host.set_engine(_core.work_for)
     _host.freeze(stdlib.frozen_rows())
     rows = [(row.name, row.kind, row.package, row.body) for row in stdlib.table()]
     _host.set_modules(rows, stdlib.glue_code())

@@ -4,7 +4,8 @@ Rules of this module:
 
 - It is run as a script without a search path (`python -S -P`) and imports what every interpreter has anyway: the same
   glue and the same table of modules as in an interpreter of the agent close it, and a hook refuses the same events.
-- Emits, lines and messages are counted and cut here as in native/guest.cpp; time and memory are the parent's.
+- Emits, lines and messages are counted and cut here as in native/guest.cpp; time and memory are the parent's, but for
+  the engine's, which its module counts.
 - What it answers is flat frames of bytes, never objects: a guest may have written them.
 """
 
@@ -220,14 +221,27 @@ def answer(side: _Side, judged: tuple[str, str, bool, int]) -> None:
     side.begin()
     flat = [part for topic, payload in emits for part in (topic.encode(), payload)]
     spent_field = b"1" if spent else b""
+    engine_bytes = side.engine.engine_bytes()[1]
     send(
-        b"R", outcome.encode(), message.encode("utf-8", "replace"), spent_field, str(wall_us).encode(), *flat
+        b"R", outcome.encode(), message.encode("utf-8", "replace"), spent_field, str(wall_us).encode(),
+        str(engine_bytes).encode(), *flat,
     )  # fmt: skip
+
+
+def bounded_engine(task: dict) -> object:
+    name = "device_agent.engine._core"
+    origin = task["table"][name][2].decode()
+    spec = sys.modules["_frozen_importlib"].ModuleSpec(name, None, origin=origin)
+    engine = sys.modules["_imp"].create_dynamic(spec)
+    sys.modules["_imp"].exec_dynamic(engine)
+    engine.bound_process(task["engine_bytes"], task["engine_status"])
+    return engine
 
 
 def serve() -> None:
     task = marshal.loads(frame())
     side = _Side(task)
+    side.engine = bounded_engine(task)
     sys.addaudithook(side.audit)
     sys.modules["_shoal"] = side.module()
     names = {"__builtins__": __builtins__}

@@ -6,9 +6,10 @@ Rules of this module:
   fallback where interpreters misbehave, and what they are compared with.
 - Wall time is a timer here, and its kill is SIGKILL, which nothing outlasts: no VM of this kind is ever quarantined.
 - Processor time is that of the whole process, looked at while it runs.
-- Memory is what the process holds beyond its start: watched while it runs, and a limit of the system some headroom
-  above makes one big request fail at once. Both need Linux, as the clock of another process
-  does; elsewhere only wall time is bounded.
+- Memory is what the process holds beyond its start, its tensors included: watched while it runs, and a limit of the
+  system some headroom above makes one big request fail at once. Both need Linux, as the clock of another process does;
+  elsewhere only wall time and tensors are bounded.
+- Tensors are counted in the process itself, which ends with a status of its own when they need too much.
 - A process that dies by itself ends its run as TASK_CRASHED; nobody else notices.
 """
 
@@ -28,6 +29,7 @@ from device_agent.vm import stdlib
 from device_agent.vm.errors import VmClosed, VmCreateFailed
 from device_agent.vm.interface import (
     CPU_LIMIT,
+    ENGINE_MEMORY_LIMIT,
     MEMORY_LIMIT,
     OK,
     RUN_CANCELLED,
@@ -39,7 +41,11 @@ from device_agent.vm.interface import (
     VmSpec,
     answer_nothing,
 )
-from device_agent.vm.settings import PROCESS_HEADROOM_MIB, PROCESS_MEMORY_LOOK_MS
+from device_agent.vm.settings import (
+    PROCESS_ENGINE_STATUS,
+    PROCESS_HEADROOM_MIB,
+    PROCESS_MEMORY_LOOK_MS,
+)
 
 try:
     import resource
@@ -104,6 +110,7 @@ class ProcessVm:
         self.ready: asyncio.Future[RunResult] = loop.create_future()
         self.ended: asyncio.Future[None] = loop.create_future()
         self._load_ms = load_ms
+        self._memory_bytes_max = (spec.limits.memory_mib + spec.limits.engine_mib) * MIB
         self._on_ended = on_ended
         self._loop = loop
         self._queue: deque[_Run] = deque()
@@ -224,15 +231,16 @@ class ProcessVm:
                 self._kill(WALL_LIMIT)
                 break
             await asyncio.wait({reading}, timeout=min(left_ms, PROCESS_MEMORY_LOOK_MS) / 1_000)
-            if self._look() > self.spec.limits.memory_mib * MIB and not reading.done():
+            if self._look() > self._memory_bytes_max and not reading.done():
                 self._kill(MEMORY_LIMIT)
             if cpu_ms and self._cpu_ns() >= cpu_until_ns and not reading.done():
                 self._kill(CPU_LIMIT)
         fields = await reading
         wall_us = int((self._loop.time() - began) * 1e6)
         if fields is None:
+            await self._judge_death()
             return self._died(wall_us, wall_ms)
-        outcome, message, spent, inner_us, *emits = fields
+        outcome, message, spent, inner_us, engine_bytes, *emits = fields
         if int(inner_us) > wall_ms * 1_000:  # this loop was busy when the time was up
             self._kill(WALL_LIMIT)
             return self._died(int(inner_us), wall_ms)
@@ -247,7 +255,13 @@ class ProcessVm:
             wall_us=int(inner_us),
             message=message.decode(),
             memory_bytes=self._peak_bytes,
+            engine_bytes=int(engine_bytes),
         )
+
+    async def _judge_death(self) -> None:
+        assert self._process is not None
+        if not self._reason and await self._process.wait() == PROCESS_ENGINE_STATUS:
+            self._reason = ENGINE_MEMORY_LIMIT
 
     def _died(self, wall_us: int, wall_ms: int) -> RunResult:
         self.spent = True
@@ -255,6 +269,8 @@ class ProcessVm:
             WALL_LIMIT: f"the run took longer than {wall_ms} ms and was killed",
             CPU_LIMIT: f"the run took more than {self.spec.limits.cpu_ms} ms of processor time and was killed",
             MEMORY_LIMIT: f"the VM needed more than {self.spec.limits.memory_mib} MiB and was killed",
+            ENGINE_MEMORY_LIMIT: f"the run's tensors needed more than {self.spec.limits.engine_mib} MiB; "
+            "use smaller ones or raise engine_mib",
             RUN_CANCELLED: "the run was cancelled",
         }
         reason = self._reason or TASK_CRASHED
@@ -289,7 +305,10 @@ class ProcessVm:
                     continue
                 if len(self._logs) < self.spec.limits.log_lines:
                     self._logs += [field.decode("utf-8", "replace") for field in fields[:1]]
-        except (asyncio.IncompleteReadError, ConnectionError, ValueError):
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return None
+        except ValueError:  # what it said is no frame
+            self._kill(TASK_CRASHED)
             return None
 
     def _asked(self, what: str, data: bytes) -> None:
@@ -327,8 +346,7 @@ class ProcessVm:
         if resource is None or not hasattr(resource, "prlimit"):
             return
         assert self._process is not None
-        over_mib = self.spec.limits.memory_mib + PROCESS_HEADROOM_MIB
-        most_bytes = data_bytes + over_mib * MIB
+        most_bytes = data_bytes + self._memory_bytes_max + PROCESS_HEADROOM_MIB * MIB
         with suppress(ProcessLookupError):
             resource.prlimit(self._process.pid, resource.RLIMIT_DATA, (most_bytes, most_bytes))
 
@@ -358,6 +376,8 @@ def _task(spec: VmSpec) -> bytes:
             "topics": tuple(spec.emit_topics),
             "output_bytes": spec.limits.output_bytes,
             "log_lines": spec.limits.log_lines,
+            "engine_bytes": spec.limits.engine_mib * MIB,
+            "engine_status": PROCESS_ENGINE_STATUS,
             "table": _table(),
             "glue": stdlib.glue_code(),
         }

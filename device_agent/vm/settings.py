@@ -40,4 +40,5 @@ EXIT_DRAIN_FAILED = 70  # exit status when the interpreter was ending with VMs t
 PROCESS_MEMORY_LOOK_MS = (
     20  # how often a VM that is a process is asked what it holds, while it runs
 )
+PROCESS_ENGINE_STATUS = 77  # exit status of a VM that is a process when its tensors need too much
 PROCESS_HEADROOM_MIB = 32  # above its limit, until the system itself refuses it memory

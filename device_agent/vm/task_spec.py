@@ -34,6 +34,7 @@ def spec_of(manifest: Manifest, *, key: str, modules: Mapping[str, bytes], folde
             wall_ms=limits.wall_ms,
             cpu_ms=limits.cpu_ms,
             memory_mib=limits.memory_mib,
+            engine_mib=limits.engine_mib,
             output_bytes=limits.output_bytes,
             log_lines=limits.log_lines,
         ),

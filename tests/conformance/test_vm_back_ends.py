@@ -160,6 +160,29 @@ CASES = {
         ("MEMORY_LIMIT",),
         same_message=False,  # killed or refused: whichever comes first
     ),
+    "memory of tensors": Case(
+        """
+        from shoal_task import tensor
+        def on_event(event):
+            print("began")
+            held = [tensor.zeros(1_000_000) for _ in event.payload]
+        """,
+        ("ok", "ENGINE_MEMORY_LIMIT", "ok"),
+        payloads=(b"1", b"123", b"1"),
+        limits=VmLimits(wall_ms=20_000, engine_mib=9),
+    ),
+    "memory of tensors, catch all": Case(
+        """
+        from shoal_task import tensor
+        held = []
+        def on_event(event):
+            while True:
+                try: held.append(tensor.zeros(100_000))
+                except BaseException: pass
+        """,
+        ("ENGINE_MEMORY_LIMIT",),
+        limits=VmLimits(wall_ms=20_000, engine_mib=9),
+    ),
     "stdlib": Case(
         """
         import dataclasses, datetime, decimal, hashlib, json, math, random, re, statistics
@@ -234,7 +257,11 @@ async def test_both_kinds_come_to_the_same(name: str) -> None:
     told = [
         [
             replace(
-                run, wall_us=0, memory_bytes=0, message=run.message if case.same_message else ""
+                run,
+                wall_us=0,
+                memory_bytes=0,
+                engine_bytes=0,
+                message=run.message if case.same_message else "",
             )
             for run in runs
         ]

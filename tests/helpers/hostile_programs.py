@@ -14,6 +14,7 @@ import textwrap
 from dataclasses import dataclass
 
 from device_agent.vm.interface import (
+    ENGINE_MEMORY_LIMIT,
     LOG_LIMIT,
     MEMORY_LIMIT,
     OK,
@@ -190,12 +191,32 @@ _NATIVE = (
         """,
     ),
     _hostile("one long sum", "native", WALL_LIMIT, "sum(itertools.repeat(1, 250_000_000))", "import itertools"),
+)  # fmt: skip
+
+# Each call takes seconds by itself, and ends when its run is killed.
+_KERNELS = (
     _hostile(
-        "long native kernel", "native", WALL_LIMIT,
-        "while True: wide @ wide",
+        "long native kernel", "python", WALL_LIMIT,
+        """
+        while True:
+            try: wide @ wide
+            except BaseException: pass
+        """,
         """
         from shoal_task import tensor
-        wide = tensor.zeros((700, 700))
+        wide = tensor.zeros((2_200, 2_200))
+        """,
+    ),
+    _hostile(
+        "long native sort", "python", WALL_LIMIT,
+        """
+        while True:
+            try: tensor.argsort(line)
+            except BaseException: pass
+        """,
+        """
+        from shoal_task import tensor
+        line = tensor.zeros(1_500_000)
         """,
     ),
 )  # fmt: skip
@@ -229,6 +250,16 @@ _GREEDY = (
             except BaseException: pass
         """,
         "import dataclasses",
+    ),
+    _hostile(
+        "tensors without end", "python", ENGINE_MEMORY_LIMIT,
+        """
+        held = []
+        while True:
+            try: held.append(tensor.zeros(10_000))
+            except BaseException: pass
+        """,
+        "from shoal_task import tensor",
     ),
     _hostile(
         "output flood", "python", (OUTPUT_LIMIT, WALL_LIMIT),
@@ -274,5 +305,5 @@ _REACHING_OUT = (
     ),
 )  # fmt: skip
 
-PROGRAMS = (*_LOOPS, *_NATIVE, *_GREEDY, *_REACHING_OUT)
+PROGRAMS = (*_LOOPS, *_KERNELS, *_NATIVE, *_GREEDY, *_REACHING_OUT)
 EVERY_OUTCOME = {OK} | {outcome for program in PROGRAMS for outcome in program.outcomes}

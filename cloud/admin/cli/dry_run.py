@@ -107,7 +107,8 @@ def _figures(summary: Summary) -> str:
         f"runs     {outcomes or 'none'}",
         f"time     p50 {summary.wall_ms_p50:.2f} ms, p99 {summary.wall_ms_p99:.2f} ms, "
         f"most {summary.wall_ms_max:.2f} of {summary.wall_ms_limit} ms",
-        f"memory   most {summary.memory_mib_max:.1f} of {summary.memory_mib_limit} MiB",
+        f"memory   most {summary.memory_mib_max:.1f} of {summary.memory_mib_limit} MiB, "
+        f"tensors {summary.engine_mib_max:.1f} of {summary.engine_mib_limit} MiB",
     ]
     lines += [
         f"output   {one.topic}: {one.messages} messages, {one.payload_bytes} bytes"

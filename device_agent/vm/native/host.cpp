@@ -173,6 +173,7 @@ PyObject* vm_sample(VmObject* self, PyObject*) {
 
 PyObject* vm_id(VmObject* self, void*) { return PyLong_FromUnsignedLongLong(self->vm->id); }
 PyObject* vm_used(VmObject* self, void*) { return PyLong_FromLongLong(self->vm->account.used_bytes.load()); }
+PyObject* vm_engine_peak(VmObject* self, void*) { return PyLong_FromLongLong(self->vm->engine->peak_bytes.load()); }
 PyObject* vm_peak(VmObject* self, void*) { return PyLong_FromLongLong(self->vm->account.peak_bytes.load()); }
 
 void vm_dealloc(VmObject* self) {
@@ -195,6 +196,7 @@ PyGetSetDef vm_getters[] = {
     {"id", reinterpret_cast<getter>(vm_id), nullptr, "number of the VM in this process", nullptr},
     {"used_bytes", reinterpret_cast<getter>(vm_used), nullptr, "memory now", nullptr},
     {"peak_bytes", reinterpret_cast<getter>(vm_peak), nullptr, "memory at most", nullptr},
+    {"engine_peak_bytes", reinterpret_cast<getter>(vm_engine_peak), nullptr, "memory of tensors at most", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 PyType_Slot vm_slots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(vm_dealloc)}, {Py_tp_methods, vm_methods}, {Py_tp_getset, vm_getters}, {0, nullptr}};
@@ -235,12 +237,12 @@ PyObject* channel_take(ChannelObject* self, PyObject*) {
 }
 
 bool read_spec(PyObject* args, PyObject* names, Spec* spec) {
-  static const char* const keywords[] = {"entry", "modules", "resources", "topics", "wall_ms", "load_ms", "cpu_ms", "memory_bytes", "output_bytes", "log_lines", nullptr};
+  static const char* const keywords[] = {"entry", "modules", "resources", "topics", "wall_ms", "load_ms", "cpu_ms", "memory_bytes", "engine_bytes", "output_bytes", "log_lines", nullptr};
   PyObject *modules, *resources, *topics;
   const char* entry;
-  long long wall_ms, load_ms, cpu_ms, memory_bytes, output_bytes, log_lines;
-  if (!PyArg_ParseTupleAndKeywords(args, names, "$sO!O!O!LLLLLL:create", const_cast<char**>(keywords), &entry, &PyDict_Type, &modules, &PyDict_Type, &resources,
-                                   &PyTuple_Type, &topics, &wall_ms, &load_ms, &cpu_ms, &memory_bytes, &output_bytes, &log_lines)) {
+  long long wall_ms, load_ms, cpu_ms, memory_bytes, engine_bytes, output_bytes, log_lines;
+  if (!PyArg_ParseTupleAndKeywords(args, names, "$sO!O!O!LLLLLLL:create", const_cast<char**>(keywords), &entry, &PyDict_Type, &modules, &PyDict_Type, &resources,
+                                   &PyTuple_Type, &topics, &wall_ms, &load_ms, &cpu_ms, &memory_bytes, &engine_bytes, &output_bytes, &log_lines)) {
     return false;
   }
   spec->entry = entry;
@@ -248,6 +250,7 @@ bool read_spec(PyObject* args, PyObject* names, Spec* spec) {
   spec->load_ns = load_ms * 1'000'000;
   spec->cpu_ns = cpu_ms * 1'000'000;
   spec->memory_bytes = memory_bytes;
+  spec->engine_bytes = engine_bytes;
   spec->output_bytes = static_cast<size_t>(output_bytes);
   spec->log_lines = static_cast<size_t>(log_lines);
   return mapping_of(modules, &spec->modules, bytes_of) && mapping_of(resources, &spec->resources, text_of) && topics_of(topics, &spec->topics);
@@ -292,6 +295,13 @@ PyObject* host_install(PyObject*, PyObject* args) {
   if (!install(grace_ms * 1'000'000)) {
     return PyErr_Occurred() ? nullptr : PyErr_Format(PyExc_RuntimeError, "the hooks of the VM host could not be installed");
   }
+  Py_RETURN_NONE;
+}
+
+PyObject* host_set_engine(PyObject*, PyObject* capsule) {
+  void* door = PyCapsule_GetPointer(capsule, work_for_name);
+  if (door == nullptr) return nullptr;
+  set_engine(reinterpret_cast<WorkFor>(door));
   Py_RETURN_NONE;
 }
 
@@ -347,6 +357,7 @@ PyObject* host_drain(PyObject*, PyObject* args) {
 PyMethodDef methods[] = {
     {"install", host_install, METH_VARARGS, "install(grace_ms): hooks and timekeeper, once per process"},
     {"installed", host_installed, METH_NOARGS, "whether install() was called"},
+    {"set_engine", host_set_engine, METH_O, "set_engine(_core.work_for): whom a thread's tensors are charged to"},
     {"set_modules", host_set_modules, METH_VARARGS, "set_modules(rows, glue): what guests may import"},
     {"freeze", host_freeze, METH_O, "freeze(rows): what interpreters import while they are made"},
     {"counters", host_counters, METH_NOARGS, "counters() -> numbers of this process"},

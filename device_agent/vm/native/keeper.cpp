@@ -106,7 +106,7 @@ int64_t cpu_spent_at(const Vm& vm, int64_t now) { return vm.cpu_until_ns == 0 ? 
 // Looks at one VM; when it wants to be looked at again.
 int64_t inspect(Vm& vm, int64_t now) {
   int64_t deadline = vm.deadline_ns.load();
-  bool over = vm.account.over.load();
+  bool over = memory_reason(vm) != Reason::none;
   if (deadline == 0) return kNever;
   if (!over && now < deadline && vm.spec.cpu_ns == 0) return deadline;
   std::lock_guard lock(vm.mutex);
@@ -114,7 +114,7 @@ int64_t inspect(Vm& vm, int64_t now) {
   if (!vm.running || deadline == 0) return kNever;
   if (vm.reason == Reason::none) {
     if (over) {
-      kill_locked(vm, Reason::memory);
+      kill_locked(vm, memory_reason(vm));
     } else if (now >= deadline) {
       kill_locked(vm, Reason::wall);
     } else if (int64_t spent_at = cpu_spent_at(vm, now); spent_at > now) {
@@ -156,6 +156,11 @@ void timekeeper_main() {
 
 }  // namespace
 
+Reason memory_reason(const Vm& vm) {
+  if (vm.engine->over.load()) return Reason::engine;
+  return vm.account.over.load() ? Reason::memory : Reason::none;
+}
+
 int kill_trace(PyObject*, PyFrameObject*, int what, PyObject*) {
   if (what != PyTrace_LINE && what != PyTrace_CALL) return 0;
   Vm* vm = current_vm();
@@ -188,6 +193,7 @@ void kill_locked(Vm& vm, Reason reason) {
   if (vm.reason != Reason::none) return;
   vm.reason = reason;
   vm.kill_ns = now_ns();
+  vm.engine->cancelled.store(true);
   vm.spent = true;
   vm.deadline_ns.store(vm.kill_ns + keeper().grace_ns);
   ++vm.killers;

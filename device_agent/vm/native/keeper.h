@@ -31,6 +31,9 @@ void watch(int64_t deadline_ns);
 // Ends the running run for `reason`; the caller holds vm.mutex and has seen vm.running.
 void kill_locked(Vm& vm, Reason reason);
 
+// Which memory the VM has used up, if any.
+Reason memory_reason(const Vm& vm);
+
 int kill_trace(PyObject*, PyFrameObject*, int what, PyObject*);
 
 void enlist(const std::shared_ptr<Vm>& vm);

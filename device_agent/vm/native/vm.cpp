@@ -17,10 +17,16 @@ namespace {
 
 constexpr int64_t kCloseNs = 500'000'000;
 constexpr int kTracebackFrames = 3;
+constexpr int64_t kMib = 1024 * 1024;
 constexpr int64_t kLookOutNs = 40'000;
 constexpr int64_t kBusyGapNs = 200'000;
 
 thread_local Vm* t_vm __attribute__((tls_model("initial-exec"))) = nullptr;
+WorkFor g_work_for = nullptr;
+
+void work_for_vm(const std::shared_ptr<RunBounds>& bounds) {
+  if (g_work_for != nullptr) g_work_for(bounds);
+}
 
 void pause() {
 #if defined(__x86_64__)
@@ -79,9 +85,9 @@ Reason leave(Vm& vm) {
   }
   Reason reason = vm.reason;
   vm.reason = Reason::none;
-  if (vm.account.over.load() && reason == Reason::none) {
-    reason = Reason::memory;  // it ended before the timekeeper looked
-    vm.spent = true;
+  if (reason == Reason::none) {
+    reason = memory_reason(vm);  // it ended before the timekeeper looked
+    vm.spent = vm.spent || reason != Reason::none;
   }
   return reason;
 }
@@ -144,7 +150,8 @@ Verdict judge(Vm& vm, PyObject* result, const char* on_error) {
 std::string killed_text(const Vm& vm, Reason reason) {
   if (reason == Reason::wall) return "the run took longer than " + std::to_string((vm.phase == Phase::load ? vm.spec.load_ns : vm.spec.wall_ns) / 1'000'000) + " ms and was killed";
   if (reason == Reason::cpu) return "the run took more than " + std::to_string(vm.spec.cpu_ns / 1'000'000) + " ms of processor time and was killed";
-  if (reason == Reason::memory) return "the VM needed more than " + std::to_string(vm.spec.memory_bytes / (1024 * 1024)) + " MiB and was killed";
+  if (reason == Reason::memory) return "the VM needed more than " + std::to_string(vm.spec.memory_bytes / kMib) + " MiB and was killed";
+  if (reason == Reason::engine) return "the run's tensors needed more than " + std::to_string(vm.spec.engine_bytes / kMib) + " MiB; use smaller ones or raise engine_mib";
   return "the run was cancelled";
 }
 
@@ -306,6 +313,7 @@ void live(Vm& vm) {
   if (boot_guest(vm, &why)) {
     vm.trusted = false;
     vm.account.soft_bytes.store(vm.spec.memory_bytes);
+    vm.engine->bytes_max.store(vm.spec.engine_bytes);
     serve(vm);
     answer_rest(vm);
     end_interpreter(vm, state);
@@ -315,12 +323,18 @@ void live(Vm& vm) {
   }
 }
 
+void raise_killed() { PyErr_SetString(current_vm()->killed_type, "the run was killed"); }
+
 void* thread_main(void* argument) {
   std::unique_ptr<std::shared_ptr<Vm>> held(static_cast<std::shared_ptr<Vm>*>(argument));
   std::shared_ptr<Vm> vm = *held;
   t_vm = vm.get();
   charge_thread_to(&vm->account, false);
+  vm->engine->on_over = poke_timekeeper;
+  vm->engine->raise_killed = raise_killed;
+  work_for_vm(vm->engine);
   live(*vm);
+  work_for_vm(nullptr);
   charge_thread_to(nullptr, false);
   t_vm = nullptr;
   reclaim(&vm->account);
@@ -401,6 +415,8 @@ void Vm::give_answer(uint64_t which, Answer given) {
   changed.notify_all();
 }
 
+void set_engine(WorkFor door) { g_work_for = door; }
+
 Vm* current_vm() { return t_vm; }
 
 bool start(std::shared_ptr<Vm> vm, std::string* why) {
@@ -431,6 +447,7 @@ const char* code_of(Reason reason) {
     case Reason::wall: return "WALL_LIMIT";
     case Reason::cpu: return "CPU_LIMIT";
     case Reason::memory: return "MEMORY_LIMIT";
+    case Reason::engine: return "ENGINE_MEMORY_LIMIT";
     case Reason::cancelled: return "RUN_CANCELLED";
     case Reason::none: break;
   }

@@ -24,6 +24,7 @@
 
 #include "account.h"
 #include "channel.h"
+#include "tensor/run.h"
 
 namespace shoal {
 
@@ -39,6 +40,7 @@ struct Spec {
   int64_t load_ns = 0;
   int64_t cpu_ns = 0;  // processor time of one run; 0: none of its own
   int64_t memory_bytes = 0;
+  int64_t engine_bytes = 0;
   size_t output_bytes = 0;
   size_t log_lines = 0;
 };
@@ -53,7 +55,7 @@ struct Answer {
   std::string data;  // what was asked for, or why not
 };
 
-enum class Reason { none, wall, cpu, memory, cancelled };
+enum class Reason { none, wall, cpu, memory, engine, cancelled };
 enum class Phase { load, run, close };
 
 // What a run wrote; touched by the VM's thread only.
@@ -73,6 +75,7 @@ struct Vm : std::enable_shared_from_this<Vm> {
   const Spec spec;
   const std::shared_ptr<Channel> channel;
   Account account;
+  const std::shared_ptr<RunBounds> engine = std::make_shared<RunBounds>();  // its kill mark is never taken back
 
   std::mutex mutex;
   std::condition_variable changed;
@@ -128,6 +131,9 @@ struct Vm : std::enable_shared_from_this<Vm> {
 
 // The VM that the calling thread is, or nullptr.
 Vm* current_vm();
+
+// How the engine is told whom a thread works for; before the first VM.
+void set_engine(WorkFor door);
 
 // Starts the VM's thread; false when the system gives none.
 bool start(std::shared_ptr<Vm> vm, std::string* why);

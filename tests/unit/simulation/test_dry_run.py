@@ -113,6 +113,7 @@ def test_figures_and_the_flame_graph_say_where_time_went(
     assert summary["outcomes"] == {"ok": 2}
     assert 0 < summary["wall_ms_p50"] <= summary["wall_ms_max"] <= summary["wall_ms_limit"]
     assert 1 < summary["memory_mib_max"] < summary["memory_mib_limit"]
+    assert 0 <= summary["engine_mib_max"] < summary["engine_mib_limit"] == 64
     assert summary["outputs"] == [{"topic": "counted", "messages": 2, "payload_bytes": 10}]
     assert summary["samples"] > 5
     shares = {one["function"]: one["total_share"] for one in summary["functions"]}

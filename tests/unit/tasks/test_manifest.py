@@ -35,6 +35,7 @@ event = 1001
 [limits]
 wall_ms = 500
 cpu_ms = 400
+engine_mib = 128
 [permissions]
 emit = ["answer", "escalate"]
 [schedule]
@@ -66,7 +67,7 @@ def test_every_field_is_read() -> None:
             agent=">=0.1,<2", guest_api=1, op_set=1, python="cpython-313", cpu_features=("avx2",)
         ),
         triggers=(Trigger(event=1001),),
-        limits=Limits(wall_ms=500, cpu_ms=400),
+        limits=Limits(wall_ms=500, cpu_ms=400, engine_mib=128),
         schedule=Schedule(priority="background", deadline_ms=2000),
         emit=frozenset({"answer", "escalate"}),
         replies={"escalate": 1002},
@@ -98,6 +99,7 @@ def test_what_came_later_is_not_written_where_it_is_the_default() -> None:
     assert b"schedule" not in text
     assert b"fresh" not in text
     assert b"cpu_ms" not in text
+    assert b"engine_mib" not in text
 
 
 def test_fresh_is_true_or_false() -> None:
@@ -163,6 +165,8 @@ def test_missing_parts_are_named() -> None:
         ("[limits]\nwall_ms = 1.5\n", "limits.wall_ms"),
         ("[limits]\ncpu_ms = -1\n", "limits.cpu_ms"),
         ("[limits]\ncpu_ms = 60001\n", "limits.cpu_ms"),
+        ("[limits]\nengine_mib = 0\n", "limits.engine_mib"),
+        ("[limits]\nengine_mib = 1025\n", "limits.engine_mib"),
         ('[requires]\nagent = "newest"\n', "requires.agent"),
         ('[requires]\npython = "3.13"\n', "requires.python"),
         ('[requires]\ncpu_features = ["AVX2"]\n', "requires.cpu_features"),

@@ -109,6 +109,8 @@ PyObject* apply_and_wrap(const State& state, const Op& op, const std::vector<Ten
 // Both operands of a binary operator; a number takes the other's dtype.
 std::vector<Tensor> operands(const State& state, PyObject* a, PyObject* b);
 
+PyObject* bound_process(PyObject* module, PyObject* args);
+PyObject* engine_bytes(PyObject* module, PyObject*);
 PyObject* load_model(PyObject* module, PyObject* args);
 PyObject* parse_model(PyObject* module, PyObject* args);
 

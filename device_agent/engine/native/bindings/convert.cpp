@@ -7,10 +7,24 @@
 
 namespace shoal::binding {
 
+namespace {
+
+void set_killed() {
+  const auto& bounds = bounds_here();
+  if (bounds != nullptr && bounds->raise_killed != nullptr) return bounds->raise_killed();
+  PyErr_SetString(PyExc_RuntimeError, "the run was killed");
+}
+
+}  // namespace
+
 void set_error(const State& state) {
   try {
     throw;
   } catch (const PythonError&) {
+  } catch (const RunCancelled&) {
+    set_killed();
+  } catch (const BytesExceeded& error) {
+    PyErr_SetString(PyExc_MemoryError, error.what());
   } catch (const ModelInvalid& error) {
     PyErr_SetString(state.model_invalid, error.what());
   } catch (const ModelUnsupported& error) {
@@ -114,7 +128,8 @@ void append_shape(PyObject* data, Dims& shape) {
   if (size > 0) append_shape(Owned(PySequence_GetItem(data, 0)).get(), shape);
 }
 
-void fill(PyObject* data, const Tensor& out, int axis, std::byte*& to) {
+void fill(PyObject* data, const Tensor& out, int axis, std::byte*& to, KillWatch& watch) {
+  watch.spend(1);
   if (axis == out.rank()) {
     store(data, out.dtype(), to);
     to += size_of(out.dtype());
@@ -122,7 +137,8 @@ void fill(PyObject* data, const Tensor& out, int axis, std::byte*& to) {
   }
   if (!is_list(data) || PySequence_Size(data) != out.shape()[axis])
     throw ValueError("nested lists must all have the lengths of shape " + text_of(out.shape()));
-  for (int64_t i = 0; i < out.shape()[axis]; ++i) fill(Owned(PySequence_GetItem(data, i)).get(), out, axis + 1, to);
+  for (int64_t i = 0; i < out.shape()[axis]; ++i)
+    fill(Owned(PySequence_GetItem(data, i)).get(), out, axis + 1, to, watch);
 }
 
 }  // namespace
@@ -150,7 +166,8 @@ Tensor tensor_from(PyObject* data, Dtype dtype) {
   append_shape(data, shape);
   const Tensor out({dtype, shape});
   std::byte* to = out.data();
-  fill(data, out, 0, to);
+  KillWatch watch;
+  fill(data, out, 0, to, watch);
   return out;
 }
 

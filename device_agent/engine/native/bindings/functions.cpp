@@ -409,6 +409,8 @@ PyMethodDef functions[] = {
     {"levels", levels, METH_NOARGS, "Levels of kernels that this machine runs; the last is used."},
     {"cpu_features", cpu_features, METH_NOARGS, "Instruction sets that matter to the engine."},
     {"op_table", describe_op_table, METH_NOARGS, "(id, name, inputs min, inputs max, attributes, since op set) of each operator."},
+    {"bound_process", bound_process, METH_VARARGS, "Ends this process with a status when its tensors need more bytes."},
+    {"engine_bytes", engine_bytes, METH_NOARGS, "(now, at most) that the tensors of this thread's run hold."},
     {"load_model", load_model, METH_VARARGS, "The model in a file, mapped once for the whole process."},
     {"parse_model", parse_model, METH_VARARGS, "A model from bytes, not shared."},
     {nullptr, nullptr, 0, nullptr},

@@ -1,6 +1,4 @@
 // The _core module. It loads in interpreters that own their GIL: multi-phase init, heap types, state a module.
-#include <mutex>
-
 #include "bindings/binding.h"
 
 namespace shoal::binding {
@@ -21,8 +19,6 @@ void add(PyObject* module, const char* name, PyObject*& kept, PyObject* made) {
 int exec(PyObject* module) {
   State& state = state_of_module(module);
   try {
-    static std::once_flag allocator_chosen;  // every interpreter of the process runs this function
-    std::call_once(allocator_chosen, [] { set_allocator({PyMem_RawMalloc, PyMem_RawFree}); });
     add(module, "Tensor", state.tensor_type, PyType_FromModuleAndSpec(module, &tensor_spec, nullptr));
     add(module, "Model", state.model_type, PyType_FromModuleAndSpec(module, &model_spec, nullptr));
     add(module, "ModelInvalid", state.model_invalid,
@@ -31,6 +27,8 @@ int exec(PyObject* module) {
     add(module, "ModelUnsupported", state.model_unsupported,
         new_error("device_agent.engine._core.ModelUnsupported", "The model was compiled for another engine.",
                   "MODEL_UNSUPPORTED"));
+    const Owned door(PyCapsule_New(reinterpret_cast<void*>(&work_for), work_for_name, nullptr));
+    if (PyModule_AddObjectRef(module, "work_for", door.get()) != 0) throw PythonError{};
     if (PyModule_AddIntConstant(module, "OP_SET", op_set) != 0) throw PythonError{};
     return 0;
   } catch (const PythonError&) {

@@ -97,17 +97,21 @@ PyObject* tobytes(PyObject* self, PyObject*) {
   });
 }
 
-PyObject* list_of(const Tensor& x, int axis, const std::byte* at) {
+PyObject* list_of(const Tensor& x, int axis, const std::byte* at, KillWatch& watch) {
+  watch.spend(1);
   if (axis == x.rank()) return number_at(x.dtype(), at);
   Owned out(PyList_New(x.shape()[axis]));
   const int64_t step = x.strides()[axis] * size_of(x.dtype());
   for (int64_t i = 0; i < x.shape()[axis]; ++i)
-    PyList_SET_ITEM(out.get(), i, Owned(list_of(x, axis + 1, at + i * step)).release());
+    PyList_SET_ITEM(out.get(), i, Owned(list_of(x, axis + 1, at + i * step, watch)).release());
   return out.release();
 }
 
 PyObject* tolist(PyObject* self, PyObject*) {
-  return guarded(state_of(self), [&] { return list_of(tensor_of(self), 0, tensor_of(self).data()); });
+  return guarded(state_of(self), [&] {
+    KillWatch watch;
+    return list_of(tensor_of(self), 0, tensor_of(self).data(), watch);
+  });
 }
 
 PyObject* item(PyObject* self, PyObject*) {

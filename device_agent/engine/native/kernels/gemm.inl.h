@@ -2,7 +2,8 @@
 //
 // C is made in tiles of MR rows by V vectors that stay in registers while k runs. B is packed into panels of one
 // tile's width, A into strips of MR rows, so that the inner loop reads both in order whatever the strides were. With
-// few rows (one digit, one token) packing B would cost as much as the product, so B is read where it lies.
+// few rows (one digit, one token) packing B would cost as much as the product, so B is read where it lies. Between panels,
+// some ten microseconds apart, the run's kill mark is looked at.
 
 namespace shoal {
 namespace {
@@ -13,6 +14,8 @@ constexpr size_t strips_block = 8;    // strips of A at once
 constexpr size_t few_strips = 6;      // as many strips of A or fewer: packing B would not pay
 
 inline size_t less_of(size_t a, size_t b) { return a < b ? a : b; }
+
+inline bool is_cancelled(const Gemm& g) { return g.cancelled != nullptr && g.cancelled->load(std::memory_order_relaxed); }
 
 // acc (ROWS, V*N) += A (ROWS, k) @ B (k, V*N), then C = alpha * acc (+ C), for the first `width` columns.
 template <int N, int V, int ROWS>
@@ -100,7 +103,7 @@ struct Blocked {
   // Rows i0 .. i0 + rows of every panel of this block; A in strips when `strips` holds them.
   static void rows_of(const Gemm& g, size_t p0, size_t k, size_t i0, size_t rows, const float* strips, size_t j0,
                       size_t wide, const float* packed, bool accumulate) {
-    for (size_t j = 0; j < wide; j += panel) {
+    for (size_t j = 0; j < wide && !is_cancelled(g); j += panel) {
       const size_t width = less_of(panel, wide - j);
       const bool direct = packed == nullptr || (in_place(g) && width == panel);
       const float* b = direct ? g.b + static_cast<ptrdiff_t>(p0) * g.b_row + static_cast<ptrdiff_t>(j0 + j)
@@ -120,7 +123,7 @@ struct Blocked {
   }
 
   static void few_rows(const Gemm& g, float* workspace) {
-    for (size_t p0 = 0; p0 < g.k; p0 += depth_block) {
+    for (size_t p0 = 0; p0 < g.k && !is_cancelled(g); p0 += depth_block) {
       const size_t k = less_of(depth_block, g.k - p0);
       const size_t tail = g.n % panel;
       if (tail != 0) pack_panel<panel>(g, p0, k, g.n - tail, tail, workspace);
@@ -131,13 +134,13 @@ struct Blocked {
   static void many_rows(const Gemm& g, float* workspace) {
     for (size_t j0 = 0; j0 < g.n; j0 += columns) {
       const size_t wide = less_of(columns, g.n - j0);
-      for (size_t p0 = 0; p0 < g.k; p0 += depth_block) {
+      for (size_t p0 = 0; p0 < g.k && !is_cancelled(g); p0 += depth_block) {
         const size_t k = less_of(depth_block, g.k - p0);
         const size_t padded = (wide + panel - 1) / panel * panel;
         for (size_t j = 0; j < wide; j += panel)
           pack_panel<panel>(g, p0, k, j0 + j, less_of(panel, wide - j), workspace + j * k);
         float* strips = workspace + padded * k;
-        for (size_t i0 = 0; i0 < g.m; i0 += rows_block) {
+        for (size_t i0 = 0; i0 < g.m && !is_cancelled(g); i0 += rows_block) {
           const size_t rows = less_of(rows_block, g.m - i0);
           for (size_t i = 0; i < rows; i += MR) pack_strip(g, p0, k, i0 + i, less_of(MR, rows - i), strips + i * k);
           rows_of(g, p0, k, i0, rows, strips, j0, wide, workspace, g.accumulate || p0 > 0);

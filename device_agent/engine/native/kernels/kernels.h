@@ -3,6 +3,7 @@
 // Rules: plain pointers and sizes in, nothing allocated, nothing thrown, no Python. Strides count elements.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -34,6 +35,7 @@ struct Gemm {
   float* c;
   ptrdiff_t c_row;
   bool accumulate;
+  const std::atomic<bool>* cancelled = nullptr;  // once it is true, the product is left unfinished
 };
 
 struct Kernels {

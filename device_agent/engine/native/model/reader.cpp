@@ -39,7 +39,10 @@ uint32_t checksum_of(const std::byte* bytes, size_t size) {
   const uint32_t zero = 0;
   uint32_t crc = crc32(0, bytes, at);
   crc = crc32(crc, &zero, sizeof(zero));
-  return crc32(crc, bytes + at + sizeof(zero), size - at - sizeof(zero));
+  const std::byte* const rest = bytes + at + sizeof(zero);
+  in_pieces(static_cast<int64_t>(size - at - sizeof(zero)),
+            [&](int64_t from, int64_t count) { crc = crc32(crc, rest + from, static_cast<size_t>(count)); });
+  return crc;
 }
 
 }  // namespace

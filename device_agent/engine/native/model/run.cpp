@@ -106,7 +106,9 @@ std::vector<Tensor> Model::run(Tensors inputs, const Kernels& kernels) const {
     if (values_[v].kind == file::Kind::constant) tensors[v] = values_[v].constant;
   for (size_t i = 0; i < inputs.size(); ++i) tensors[input_values_[i]] = inputs[i];
   std::vector<Tensor> operands;
+  KillWatch watch;
   for (const Node& node : nodes_) {
+    watch.look();
     operands.clear();
     for (uint32_t value : node.inputs) operands.push_back(tensors[value]);
     const bool kept = last_use_[node.output] == nodes_.size();

@@ -108,11 +108,11 @@ void execute_binary(const Op& op, Tensors inputs, const Tensor& out, const Kerne
     using T = std::remove_pointer_t<decltype(typed)>;
     if (std::is_integral_v<T> && kind == Binary::divide) {
       if constexpr (std::is_integral_v<T>)
-        walk_axes(walk, 0, a.as<T>(), b.as<T>(), out.as<T>(), divide_integers<T>);
+        walk_lines(walk, a.as<T>(), b.as<T>(), out.as<T>(), divide_integers<T>);
       return;
     }
     const auto kernel = binary_kernel<T>(kernels);
-    walk_axes(walk, 0, a.as<T>(), b.as<T>(), out.as<T>(),
+    walk_lines(walk, a.as<T>(), b.as<T>(), out.as<T>(),
               [&](const T* x, ptrdiff_t sx, const T* y, ptrdiff_t sy, T* to, size_t n) {
                 kernel(kind, x, sx, y, sy, to, n);
               });
@@ -126,7 +126,10 @@ void execute_unary(const Op& op, Tensors inputs, const Tensor& out, const Kernel
   with_type(out.dtype(), [&](auto* typed) {
     using T = std::remove_pointer_t<decltype(typed)>;
     const T low = clip ? saturated<T>(op.number(0)) : T{}, high = clip ? saturated<T>(op.number(1)) : T{};
-    unary_kernel<T>(kernels)(kind, x.as<T>(), out.as<T>(), static_cast<size_t>(x.size()), low, high);
+    const auto kernel = unary_kernel<T>(kernels);
+    in_pieces(x.size(), [&](int64_t at, int64_t count) {
+      kernel(kind, x.as<T>() + at, out.as<T>() + at, static_cast<size_t>(count), low, high);
+    });
   });
 }
 
@@ -138,15 +141,14 @@ void execute_cast(const Op&, Tensors inputs, const Tensor& out, const Kernels&) 
       using To = std::remove_pointer_t<decltype(target)>;
       const From* from = x.as<From>();
       To* to = out.as<To>();
-      if (out.dtype() == Dtype::boolean) {
-        for (int64_t i = 0; i < x.size(); ++i) to[i] = from[i] != 0;
-        return;
-      }
-      if (x.dtype() == Dtype::boolean) {
-        for (int64_t i = 0; i < x.size(); ++i) to[i] = static_cast<To>(from[i] != 0);
-        return;
-      }
-      for (int64_t i = 0; i < x.size(); ++i) to[i] = saturated<To>(from[i]);
+      const bool truth = out.dtype() == Dtype::boolean || x.dtype() == Dtype::boolean;
+      in_pieces(x.size(), [&](int64_t at, int64_t count) {
+        if (truth) {
+          for (int64_t i = at; i < at + count; ++i) to[i] = static_cast<To>(from[i] != 0);
+        } else {
+          for (int64_t i = at; i < at + count; ++i) to[i] = saturated<To>(from[i]);
+        }
+      });
     });
   });
 }

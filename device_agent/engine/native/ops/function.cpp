@@ -24,7 +24,9 @@ float value_of(OpId id, float x) {
 
 void execute_function(const Op& op, Tensors inputs, const Tensor& out, const Kernels&) {
   const Tensor x = contiguous(inputs[0]);
-  for (int64_t i = 0; i < x.size(); ++i) out.as<float>()[i] = value_of(op.id, x.as<float>()[i]);
+  in_pieces(x.size(), [&](int64_t at, int64_t count) {
+    for (int64_t i = at; i < at + count; ++i) out.as<float>()[i] = value_of(op.id, x.as<float>()[i]);
+  });
 }
 
 Spec infer_signed(const Op& op, Specs inputs) {
@@ -37,11 +39,13 @@ void execute_absolute(const Op&, Tensors inputs, const Tensor& out, const Kernel
   const Tensor x = contiguous(inputs[0]);
   with_type(out.dtype(), [&](auto* typed) {
     using T = std::remove_pointer_t<decltype(typed)>;
-    for (int64_t i = 0; i < x.size(); ++i) {
-      const T value = x.as<T>()[i];
-      if constexpr (std::is_floating_point_v<T>) out.as<T>()[i] = std::fabs(value);
-      else out.as<T>()[i] = static_cast<T>(value < 0 ? 0 - value : value);  // the smallest integer stays, as in numpy
-    }
+    in_pieces(x.size(), [&](int64_t at, int64_t count) {
+      for (int64_t i = at; i < at + count; ++i) {
+        const T value = x.as<T>()[i];
+        if constexpr (std::is_floating_point_v<T>) out.as<T>()[i] = std::fabs(value);
+        else out.as<T>()[i] = static_cast<T>(value < 0 ? 0 - value : value);  // the smallest integer stays, as in numpy
+      }
+    });
   });
 }
 
@@ -53,7 +57,7 @@ Spec infer_power(const Op& op, Specs inputs) {
 
 void execute_power(const Op&, Tensors inputs, const Tensor& out, const Kernels&) {
   const Tensor a = inputs[0].expanded(out.shape()), b = inputs[1].expanded(out.shape());
-  walk_axes(merged(a, b, out.shape()), 0, a.as<float>(), b.as<float>(), out.as<float>(),
+  walk_lines(merged(a, b, out.shape()), a.as<float>(), b.as<float>(), out.as<float>(),
             [](const float* x, ptrdiff_t sx, const float* y, ptrdiff_t sy, float* to, size_t n) {
               for (size_t i = 0; i < n; ++i, x += sx, y += sy) to[i] = *y == 2.0f ? *x * *x : std::pow(*x, *y);
             });

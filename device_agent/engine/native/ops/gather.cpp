@@ -39,9 +39,14 @@ void execute_take(const Op& op, Tensors inputs, const Tensor& out, const Kernels
   int64_t block = size_of(x.dtype());
   for (int i = axis + 1; i < x.rank(); ++i) block *= x.shape()[i];
   const std::byte* from = x.data();
+  KillWatch watch;
   for (std::byte *to = out.data(), *end = to + out.spec().bytes(); to < end; from += n * block)
-    for (int64_t i = 0; i < count; ++i, to += block)
-      std::memcpy(to, from + index_within(indices.as<int64_t>()[i], n) * block, static_cast<size_t>(block));
+    for (int64_t i = 0; i < count; ++i, to += block) {
+      const std::byte* source = from + index_within(indices.as<int64_t>()[i], n) * block;
+      in_pieces(block, watch, [&](int64_t at, int64_t bytes) {
+        std::memcpy(to + at, source + at, static_cast<size_t>(bytes));
+      });
+    }
 }
 
 Spec infer_take_along(const Op& op, Specs inputs) {
@@ -62,8 +67,10 @@ void execute_take_along(const Op& op, Tensors inputs, const Tensor& out, const K
   const Tensor made({out.dtype(), at.shape()});
   with_type(out.dtype(), [&](auto* typed) {
     using T = std::remove_pointer_t<decltype(typed)>;
-    for (int64_t i = 0; i < made.size(); ++i)
-      made.as<T>()[i] = x.as<T>()[i / count * n + index_within(at.as<int64_t>()[i], n)];
+    in_pieces(made.size(), [&](int64_t start, int64_t size) {
+      for (int64_t i = start; i < start + size; ++i)
+        made.as<T>()[i] = x.as<T>()[i / count * n + index_within(at.as<int64_t>()[i], n)];
+    });
   });
   put_rows_back(made, axis, out);
 }

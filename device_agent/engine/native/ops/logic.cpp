@@ -15,7 +15,7 @@ void need_same(const Op& op, const Spec& a, const Spec& b) {
 template <typename T, typename F>
 void map_pairs(Tensors inputs, const Tensor& out, F f) {
   const Tensor a = inputs[0].expanded(out.shape()), b = inputs[1].expanded(out.shape());
-  walk_axes(merged(a, b, out.shape()), 0, a.as<T>(), b.as<T>(), out.as<uint8_t>(),
+  walk_lines(merged(a, b, out.shape()), a.as<T>(), b.as<T>(), out.as<uint8_t>(),
             [f](const T* x, ptrdiff_t sx, const T* y, ptrdiff_t sy, uint8_t* to, size_t n) {
               for (size_t i = 0; i < n; ++i, x += sx, y += sy) to[i] = f(*x, *y);
             });
@@ -68,7 +68,9 @@ Spec infer_not(const Op& op, Specs inputs) {
 
 void execute_not(const Op&, Tensors inputs, const Tensor& out, const Kernels&) {
   const Tensor x = contiguous(inputs[0]);
-  for (int64_t i = 0; i < x.size(); ++i) out.as<uint8_t>()[i] = x.as<uint8_t>()[i] == 0;
+  in_pieces(x.size(), [&](int64_t at, int64_t count) {
+    for (int64_t i = at; i < at + count; ++i) out.as<uint8_t>()[i] = x.as<uint8_t>()[i] == 0;
+  });
 }
 
 Spec infer_where(const Op& op, Specs inputs) {
@@ -83,7 +85,7 @@ void execute_where(const Op&, Tensors inputs, const Tensor& out, const Kernels&)
   const Tensor holds = inputs[0].expanded(out.shape()), then = inputs[1].expanded(out.shape());
   with_type(out.dtype(), [&](auto* typed) {
     using T = std::remove_pointer_t<decltype(typed)>;
-    walk_axes(merged(holds, then, out.shape()), 0, holds.as<uint8_t>(), then.as<T>(), out.as<T>(),
+    walk_lines(merged(holds, then, out.shape()), holds.as<uint8_t>(), then.as<T>(), out.as<T>(),
               [](const uint8_t* c, ptrdiff_t sc, const T* x, ptrdiff_t sx, T* to, size_t n) {
                 for (size_t i = 0; i < n; ++i, c += sc, x += sx) to[i] = *c ? *x : to[i];
               });

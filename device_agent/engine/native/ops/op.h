@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "tensor/run.h"
 #include "tensor/tensor.h"
 
 namespace shoal {
@@ -133,17 +134,24 @@ struct Walk {
 };
 Walk merged(const Tensor& a, const Tensor& b, const Dims& shape);
 
-// Calls line(a, a_step, b, b_step, out, n) for each line of the last axis; `out` is contiguous.
 template <typename T, typename U, typename Out, typename Line>
-Out* walk_axes(const Walk& walk, int axis, const T* a, const U* b, Out* out, const Line& line) {
-  const int64_t n = walk.shape[axis];
+Out* walk_axes(const Walk& walk, int axis, const T* a, const U* b, Out* out, const Line& line, KillWatch& watch) {
+  const int64_t n = walk.shape[axis], sa = walk.a[axis], sb = walk.b[axis];
   if (axis + 1 == walk.shape.rank()) {
-    line(a, walk.a[axis], b, walk.b[axis], out, static_cast<size_t>(n));
+    in_pieces(n, watch, [&](int64_t at, int64_t count) {
+      line(a + at * sa, sa, b + at * sb, sb, out + at, static_cast<size_t>(count));
+    });
     return out + n;
   }
-  for (int64_t i = 0; i < n; ++i)
-    out = walk_axes(walk, axis + 1, a + i * walk.a[axis], b + i * walk.b[axis], out, line);
+  for (int64_t i = 0; i < n; ++i) out = walk_axes(walk, axis + 1, a + i * sa, b + i * sb, out, line, watch);
   return out;
+}
+
+// Calls line(a, a_step, b, b_step, out, n) for each line of the last axis, long ones in pieces; `out` is contiguous.
+template <typename T, typename U, typename Out, typename Line>
+void walk_lines(const Walk& walk, const T* a, const U* b, Out* out, const Line& line) {
+  KillWatch watch;
+  walk_axes(walk, 0, a, b, out, line, watch);
 }
 
 // Throws DtypeError, naming the operator.

@@ -22,9 +22,13 @@ void execute_cumulative(const Op& op, Tensors inputs, const Tensor& out, const K
   with_type(out.dtype(), [&](auto* typed) {
     using T = std::remove_pointer_t<decltype(typed)>;
     using Sum = std::conditional_t<std::is_floating_point_v<T>, double, T>;
+    KillWatch watch;
     for (int64_t row = 0; row < x.size(); row += n) {
       Sum sum = 0;
-      for (int64_t i = row; i < row + n; ++i) made.as<T>()[i] = static_cast<T>(sum = static_cast<Sum>(sum + x.as<T>()[i]));
+      in_pieces(n, watch, [&](int64_t at, int64_t count) {
+        for (int64_t i = row + at; i < row + at + count; ++i)
+          made.as<T>()[i] = static_cast<T>(sum = static_cast<Sum>(sum + x.as<T>()[i]));
+      });
     }
   });
   put_rows_back(made, axis, out);
@@ -39,9 +43,11 @@ namespace {
 
 // What is not a number comes last in either direction; equals keep their order.
 template <typename T>
-void sort_row(const T* x, int64_t* places, int64_t n, bool descending) {
+void sort_row(const T* x, int64_t* places, int64_t n, bool descending, KillWatch& watch) {
+  const Charge merging(n * static_cast<int64_t>(sizeof(int64_t)));  // what stable_sort takes beside
   std::iota(places, places + n, int64_t{0});
-  std::stable_sort(places, places + n, [x, descending](int64_t i, int64_t j) {
+  std::stable_sort(places, places + n, [x, descending, &watch](int64_t i, int64_t j) {
+    watch.spend(1);
     const T a = x[i], b = x[j];
     if (a != a || b != b) return a == a && b != b;
     return descending ? b < a : a < b;
@@ -57,8 +63,9 @@ void execute_argsort(const Op& op, Tensors inputs, const Tensor& out, const Kern
   const Tensor made(Spec{Dtype::int64, x.shape()});
   with_type(x.dtype(), [&](auto* typed) {
     using T = std::remove_pointer_t<decltype(typed)>;
+    KillWatch watch;
     for (int64_t row = 0; row < x.size(); row += n)
-      sort_row(x.as<T>() + row, made.as<int64_t>() + row, n, op.integer(1) != 0);
+      sort_row(x.as<T>() + row, made.as<int64_t>() + row, n, op.integer(1) != 0, watch);
   });
   put_rows_back(made, axis, out);
 }

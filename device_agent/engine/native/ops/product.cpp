@@ -31,9 +31,11 @@ void multiply(const Tensor& a, const Tensor& b, const Tensor& out, float alpha, 
                   b.strides()[1],
                   out.as<float>(),
                   out.strides()[0],
-                  accumulate};
+                  accumulate,
+                  bounds_here() == nullptr ? nullptr : &bounds_here()->cancelled};
   const auto workspace = allocate(static_cast<int64_t>(kernels.gemm_workspace(gemm) * sizeof(float)));
   kernels.gemm(gemm, reinterpret_cast<float*>(workspace.get()));
+  KillWatch().look();  // a product that was cut short is no product
 }
 
 // The axes before the last two.

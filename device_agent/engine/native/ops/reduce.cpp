@@ -63,6 +63,18 @@ ReduceKernel<T> reduce_kernel(const Kernels& kernels) {
   else return kernels.reduce_i64;
 }
 
+// One row of any length: what its pieces come to is reduced again.
+template <typename T>
+T reduce_row(ReduceKernel<T> kernel, Reduce kind, const T* x, int64_t n, KillWatch& watch) {
+  T pair[2] = {};
+  if (n == 0) return kernel(kind, x, 0);
+  in_pieces(n, watch, [&](int64_t at, int64_t count) {
+    pair[1] = kernel(kind, x + at, static_cast<size_t>(count));
+    pair[0] = at == 0 ? pair[1] : kernel(kind, pair, 2);
+  });
+  return pair[0];
+}
+
 Reduce kind_of(OpId id) {
   if (id == OpId::reduce_max) return Reduce::maximum;
   return id == OpId::reduce_min ? Reduce::minimum : Reduce::sum;
@@ -70,9 +82,10 @@ Reduce kind_of(OpId id) {
 
 // The place of the largest or smallest; the first of equals, and the first that is not a number before all.
 template <typename T, typename Beats>
-int64_t place_of_best(const T* x, int64_t n, Beats beats) {
+int64_t place_of_best(const T* x, int64_t n, KillWatch& watch, Beats beats) {
   int64_t best = 0;
   for (int64_t i = 1; i < n; ++i) {
+    watch.spend(1);
     if (x[best] != x[best]) return best;
     if (beats(x[i], x[best]) || x[i] != x[i]) best = i;
   }
@@ -98,8 +111,9 @@ void execute_reduce(const Op& op, Tensors inputs, const Tensor& out, const Kerne
   const auto each = [&](auto* typed) {
     using T = std::remove_pointer_t<decltype(typed)>;
     const auto kernel = reduce_kernel<T>(kernels);
+    KillWatch watch;
     for (int64_t row = 0; row < out.size(); ++row) {
-      T made = kernel(kind_of(op.id), x.as<T>() + row * n, static_cast<size_t>(n));
+      T made = reduce_row(kernel, kind_of(op.id), x.as<T>() + row * n, n, watch);
       if (op.id == OpId::reduce_mean) made = static_cast<T>(made / static_cast<T>(n));
       out.as<T>()[row] = made;
     }
@@ -124,10 +138,11 @@ void execute_argmax(const Op& op, Tensors inputs, const Tensor& out, const Kerne
   const Tensor x = rows_last(inputs[0], 1u << axis);
   with_type(x.dtype(), [&](auto* typed) {
     using T = std::remove_pointer_t<decltype(typed)>;
+    KillWatch watch;
     for (int64_t row = 0; row < out.size(); ++row) {
       const T* from = x.as<T>() + row * n;
-      out.as<int64_t>()[row] = op.id == OpId::argmax ? place_of_best(from, n, [](T a, T b) { return a > b; })
-                                                     : place_of_best(from, n, [](T a, T b) { return a < b; });
+      out.as<int64_t>()[row] = op.id == OpId::argmax ? place_of_best(from, n, watch, [](T a, T b) { return a > b; })
+                                                     : place_of_best(from, n, watch, [](T a, T b) { return a < b; });
     }
   });
 }
@@ -138,9 +153,12 @@ void execute_product(const Op& op, Tensors inputs, const Tensor& out, const Kern
   const int64_t n = reduced_count(inputs[0].shape(), mask);
   with_type(out.dtype(), [&](auto* typed) {
     using T = std::remove_pointer_t<decltype(typed)>;
+    KillWatch watch;
     for (int64_t row = 0; row < out.size(); ++row) {
       T made = 1;
-      for (int64_t i = 0; i < n; ++i) made = static_cast<T>(made * x.as<T>()[row * n + i]);
+      in_pieces(n, watch, [&](int64_t at, int64_t count) {
+        for (int64_t i = at; i < at + count; ++i) made = static_cast<T>(made * x.as<T>()[row * n + i]);
+      });
       out.as<T>()[row] = made;
     }
   });
@@ -151,6 +169,24 @@ Spec infer_softmax(const Op& op, Specs inputs) {
   return infer_float(op, inputs);
 }
 
+namespace {
+
+// One row in pieces, for rows that would take a kernel long: out = exp(x - max x), then over its sum.
+void softmax_long(const float* x, float* out, int64_t n, const Kernels& kernels, KillWatch& watch) {
+  const float most = reduce_row(kernels.reduce_f32, Reduce::maximum, x, n, watch);
+  in_pieces(n, watch, [&](int64_t at, int64_t count) {
+    const auto size = static_cast<size_t>(count);
+    kernels.binary_f32(Binary::subtract, x + at, 1, &most, 0, out + at, size);
+    kernels.unary_f32(Unary::exp, out + at, out + at, size, 0.0f, 0.0f);
+  });
+  const float sum = reduce_row(kernels.reduce_f32, Reduce::sum, out, n, watch);
+  in_pieces(n, watch, [&](int64_t at, int64_t count) {
+    kernels.binary_f32(Binary::divide, out + at, 1, &sum, 0, out + at, static_cast<size_t>(count));
+  });
+}
+
+}  // namespace
+
 // Rows of softmax lie one after the other when the axis is the last; else they are made so and put back.
 void execute_softmax(const Op& op, Tensors inputs, const Tensor& out, const Kernels& kernels) {
   const int axis = axis_within(op.integer(0), out.rank());
@@ -158,8 +194,15 @@ void execute_softmax(const Op& op, Tensors inputs, const Tensor& out, const Kern
   const Tensor x = rows_last(inputs[0], 1u << axis);
   const bool last = axis == out.rank() - 1;
   const Tensor made = last ? out : Tensor(x.spec());
-  for (int64_t at = 0; at < out.size(); at += n)
-    kernels.softmax_row(x.as<float>() + at, made.as<float>() + at, static_cast<size_t>(n));
+  KillWatch watch;
+  for (int64_t at = 0; at < out.size(); at += n) {
+    if (n > work_between_looks) {
+      softmax_long(x.as<float>() + at, made.as<float>() + at, n, kernels, watch);
+    } else {
+      kernels.softmax_row(x.as<float>() + at, made.as<float>() + at, static_cast<size_t>(n));
+    }
+    watch.spend(n);
+  }
   if (!last) put_rows_back(made, axis, out);
 }
 

@@ -23,16 +23,19 @@ struct Taps {
 Taps nearest_taps(int64_t from, int64_t to) {
   Taps taps;
   const double step = static_cast<double>(from) / static_cast<double>(to);
+  KillWatch watch;
   for (int64_t i = 0; i < to; ++i) {
     const auto at = static_cast<int64_t>((static_cast<double>(i) + 0.5) * step);
     taps.start.push_back(std::min(at, from - 1));
     taps.weights.push_back({1.0f});
+    watch.spend(8);
   }
   return taps;
 }
 
 Taps triangle_taps(int64_t from, int64_t to, bool antialias) {
   Taps taps;
+  KillWatch watch;
   const double step = static_cast<double>(from) / static_cast<double>(to), reach = antialias ? std::max(step, 1.0) : 1.0;
   for (int64_t i = 0; i < to; ++i) {
     const double centre = (static_cast<double>(i) + 0.5) * step - 0.5;
@@ -45,6 +48,7 @@ Taps triangle_taps(int64_t from, int64_t to, bool antialias) {
       sum += weights.back();
     }
     taps.start.push_back(low);
+    watch.spend(high - low + 8);
     std::vector<float>& kept = taps.weights.emplace_back();
     for (double weight : weights) kept.push_back(static_cast<float>(weight / sum));
   }
@@ -53,6 +57,12 @@ Taps triangle_taps(int64_t from, int64_t to, bool antialias) {
 
 enum Kind : int64_t { nearest, smooth, linear };
 
+// About what the taps of one direction hold, which is charged to the run as tensors are.
+int64_t taps_bytes(int64_t from, int64_t to) {
+  constexpr int64_t a_place = sizeof(int64_t) + sizeof(std::vector<float>) + 48;  // its weights lie apart
+  return to * a_place + from * 2 * static_cast<int64_t>(sizeof(double));
+}
+
 Taps taps_of(int64_t kind, int64_t from, int64_t to) {
   return kind == nearest ? nearest_taps(from, to) : triangle_taps(from, to, kind == smooth);
 }
@@ -60,15 +70,20 @@ Taps taps_of(int64_t kind, int64_t from, int64_t to) {
 // x (rows, from, inner) -> out (rows, to, inner) along the middle axis.
 void resample(const float* x, float* out, int64_t rows, int64_t from, int64_t inner, const Taps& taps) {
   const auto to = static_cast<int64_t>(taps.start.size());
+  KillWatch watch;
   for (int64_t row = 0; row < rows; ++row)
     for (int64_t i = 0; i < to; ++i) {
-      float* line = out + (row * to + i) * inner;
-      const float* source = x + (row * from + taps.start[static_cast<size_t>(i)]) * inner;
-      std::fill(line, line + inner, 0.0f);
-      for (float weight : taps.weights[static_cast<size_t>(i)]) {
-        for (int64_t c = 0; c < inner; ++c) line[c] += weight * source[c];
-        source += inner;
-      }
+      const std::vector<float>& weights = taps.weights[static_cast<size_t>(i)];
+      in_pieces(inner, watch, [&](int64_t at, int64_t count) {
+        float* line = out + (row * to + i) * inner + at;
+        const float* source = x + (row * from + taps.start[static_cast<size_t>(i)]) * inner + at;
+        std::fill(line, line + count, 0.0f);
+        for (float weight : weights) {
+          for (int64_t c = 0; c < count; ++c) line[c] += weight * source[c];
+          source += inner;
+          watch.spend(count);
+        }
+      });
     }
 }
 
@@ -95,6 +110,7 @@ void execute_resize(const Op& op, Tensors inputs, const Tensor& out, const Kerne
   const Tensor x = contiguous(inputs[0]);
   const int64_t h = x.shape()[0], w = x.shape()[1], c = x.shape()[2], height = out.shape()[0], width = out.shape()[1];
   const int64_t kind = op.integer(2);
+  const Charge taps(taps_bytes(w, width) + taps_bytes(h, height));
   const Tensor narrow(Spec{Dtype::float32, Dims{h, width, c}});
   resample(x.as<float>(), narrow.as<float>(), h, w, c, taps_of(kind, w, width));
   resample(narrow.as<float>(), out.as<float>(), 1, h, width * c, taps_of(kind, h, height));

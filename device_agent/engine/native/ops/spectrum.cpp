@@ -22,7 +22,7 @@ using Complex = std::complex<double>;
 class Line {
  public:
   explicit Line(int64_t n) : n_(n), held_(allocate(n * static_cast<int64_t>(sizeof(Complex)))) {
-    std::uninitialized_value_construct_n(begin(), n);
+    in_pieces(n, [this](int64_t at, int64_t count) { std::uninitialized_value_construct_n(begin() + at, count); });
   }
   Complex* begin() const { return reinterpret_cast<Complex*>(held_.get()); }
   Complex& operator[](int64_t k) const { return begin()[k]; }
@@ -32,6 +32,14 @@ class Line {
   int64_t n_;
   std::shared_ptr<std::byte> held_;
 };
+
+// f(k) for each k below n, in pieces.
+template <typename F>
+void each(int64_t n, const F& f) {
+  in_pieces(n, [&](int64_t at, int64_t count) {
+    for (int64_t k = at; k < at + count; ++k) f(k);
+  });
+}
 
 Complex turn(int64_t k, int64_t n) {
   const double angle = -2.0 * std::numbers::pi * static_cast<double>(k % n) / static_cast<double>(n);
@@ -48,7 +56,7 @@ bool smooth(int64_t n) {
 class Smooth {
  public:
   explicit Smooth(int64_t n) : n_(n), turns_(n), other_(n) {
-    for (int64_t k = 0; k < n; ++k) turns_[k] = turn(k, n);
+    each(n, [this](int64_t k) { turns_[k] = turn(k, n_); });
   }
 
   // In place, forward.
@@ -71,14 +79,16 @@ class Smooth {
  private:
   // x as (radix, left, stride) -> y as (left, radix, stride): `left` butterflies, each for `stride` columns.
   template <int RADIX>
-  void pass(const Complex* x, Complex* y, int64_t left, int64_t stride) const {
+  void pass(const Complex* x, Complex* y, int64_t left, int64_t stride) {
     Complex root[RADIX][RADIX], twiddle[RADIX];
     for (int r = 0; r < RADIX; ++r)
       for (int s = 0; s < RADIX; ++s) root[r][s] = turns_[r * s % RADIX * (n_ / RADIX)];
     for (int64_t p = 0; p < left; ++p) {
       for (int r = 0; r < RADIX; ++r) twiddle[r] = turns_[p * r * stride];
-      for (int64_t q = 0; q < stride; ++q)
-        butterfly<RADIX>(x + q + stride * p, stride * left, y + q + stride * RADIX * p, stride, root, twiddle);
+      in_pieces(stride, watch_, [&](int64_t at, int64_t count) {
+        for (int64_t q = at; q < at + count; ++q)
+          butterfly<RADIX>(x + q + stride * p, stride * left, y + q + stride * RADIX * p, stride, root, twiddle);
+      });
     }
   }
 
@@ -105,25 +115,26 @@ class Smooth {
 
   int64_t n_;
   Line turns_, other_;
+  KillWatch watch_;
 };
 
 // Bluestein: X[k] = w[k] * sum_j (x[j] w[j]) conj(w[k - j]) with w[k] = exp(-pi i k^2 / n), a circular convolution of m.
 class Any {
  public:
   explicit Any(int64_t n) : m_(length_for(n)), inner_(m_), chirp_(n), filter_(m_), wide_(m_) {
-    for (int64_t k = 0; k < n; ++k) {
+    each(n, [&](int64_t k) {
       chirp_[k] = turn(k * k % (2 * n), 2 * n);
       filter_[k] = filter_[(m_ - k) % m_] = std::conj(chirp_[k]);
-    }
+    });
     inner_.run(filter_);
   }
 
   void run(Line& x) {
-    for (int64_t j = 0; j < m_; ++j) wide_[j] = j < x.size() ? x[j] * chirp_[j] : Complex{};
+    each(m_, [&](int64_t j) { wide_[j] = j < x.size() ? x[j] * chirp_[j] : Complex{}; });
     inner_.run(wide_);
-    for (int64_t j = 0; j < m_; ++j) wide_[j] = std::conj(wide_[j] * filter_[j]);
+    each(m_, [&](int64_t j) { wide_[j] = std::conj(wide_[j] * filter_[j]); });
     inner_.run(wide_);  // of conjugates: the inverse, but for a factor m and a conjugate
-    for (int64_t k = 0; k < x.size(); ++k) x[k] = std::conj(wide_[k]) * chirp_[k] / static_cast<double>(m_);
+    each(x.size(), [&](int64_t k) { x[k] = std::conj(wide_[k]) * chirp_[k] / static_cast<double>(m_); });
   }
 
  private:
@@ -143,12 +154,12 @@ void transform_rows(Transform& transform, const float* x, float* out, int64_t ro
   Line line(n);
   const double sign = inverse ? -1.0 : 1.0, scale = inverse ? 1.0 / static_cast<double>(n) : 1.0;
   for (int64_t row = 0; row < rows; ++row, x += 2 * n, out += 2 * n) {
-    for (int64_t k = 0; k < n; ++k) line[k] = {x[2 * k], sign * x[2 * k + 1]};
+    each(n, [&](int64_t k) { line[k] = {x[2 * k], sign * x[2 * k + 1]}; });
     transform.run(line);
-    for (int64_t k = 0; k < n; ++k) {
+    each(n, [&](int64_t k) {
       out[2 * k] = static_cast<float>(scale * line[k].real());
       out[2 * k + 1] = static_cast<float>(sign * scale * line[k].imag());
-    }
+    });
   }
 }
 

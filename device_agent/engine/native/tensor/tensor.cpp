@@ -1,4 +1,5 @@
 #include "tensor/tensor.h"
+#include "tensor/run.h"
 
 #include <cstdlib>
 #include <cstring>
@@ -7,8 +8,6 @@
 namespace shoal {
 
 namespace {
-
-Allocator allocator = {std::malloc, std::free};
 
 struct DtypeRow {
   Dtype dtype;
@@ -93,15 +92,17 @@ int axis_within(int64_t axis, int rank) {
   return static_cast<int>(from_start);
 }
 
-void set_allocator(Allocator chosen) { allocator = chosen; }
-
-// One block holds the elements from an aligned address on; the deleter remembers where it began.
+// One block holds the elements from an aligned address on; the deleter remembers where it began and whom it is charged to.
 std::shared_ptr<std::byte> allocate(int64_t bytes) {
   if (bytes > tensor_bytes_max) throw std::bad_alloc();
-  void* block = allocator.allocate(static_cast<size_t>(bytes) + alignment);
+  auto charged = std::make_unique<Charge>(bytes);
+  void* block = std::malloc(static_cast<size_t>(bytes) + alignment);
   if (block == nullptr) throw std::bad_alloc();
   const uintptr_t start = (reinterpret_cast<uintptr_t>(block) + alignment - 1) & ~(uintptr_t{alignment} - 1);
-  return {reinterpret_cast<std::byte*>(start), [block, release = allocator.release](std::byte*) { release(block); }};
+  return {reinterpret_cast<std::byte*>(start), [block, held = charged.release()](std::byte*) {
+            std::free(block);
+            delete held;
+          }};
 }
 
 Tensor::Tensor(const Spec& spec) : spec_(spec), strides_(contiguous_strides(spec.shape)) {
@@ -203,29 +204,34 @@ Dims resolved_shape(const Dims& from, const Dims& wanted) {
 namespace {
 
 template <typename T>
-void copy_line(const T* from, int64_t from_step, T* to, int64_t to_step, int64_t n) {
-  if (from_step == 1 && to_step == 1) {
-    std::memcpy(to, from, static_cast<size_t>(n) * sizeof(T));
-  } else {
-    for (int64_t i = 0; i < n; ++i) to[i * to_step] = from[i * from_step];
-  }
+void copy_line(const T* from, int64_t from_step, T* to, int64_t to_step, int64_t n, KillWatch& watch) {
+  in_pieces(n, watch, [&](int64_t at, int64_t count) {
+    if (from_step == 1 && to_step == 1) {
+      std::memcpy(to + at, from + at, static_cast<size_t>(count) * sizeof(T));
+    } else {
+      for (int64_t i = at; i < at + count; ++i) to[i * to_step] = from[i * from_step];
+    }
+  });
 }
 
 // Walks all axes but the last and copies lines.
 template <typename T>
-void copy_axes(const T* from, const Dims& from_strides, T* to, const Dims& to_strides, const Dims& shape, int axis) {
+void copy_axes(const T* from, const Dims& from_strides, T* to, const Dims& to_strides, const Dims& shape, int axis,
+               KillWatch& watch) {
   if (axis + 1 >= shape.rank()) {
     const bool scalar = shape.rank() == 0;
-    return copy_line(from, scalar ? 1 : from_strides[axis], to, scalar ? 1 : to_strides[axis], scalar ? 1 : shape[axis]);
+    return copy_line(from, scalar ? 1 : from_strides[axis], to, scalar ? 1 : to_strides[axis], scalar ? 1 : shape[axis],
+                     watch);
   }
   for (int64_t i = 0; i < shape[axis]; ++i)
-    copy_axes(from + i * from_strides[axis], from_strides, to + i * to_strides[axis], to_strides, shape, axis + 1);
+    copy_axes(from + i * from_strides[axis], from_strides, to + i * to_strides[axis], to_strides, shape, axis + 1, watch);
 }
 
 template <typename T>
 void copy_typed(const Tensor& from, const Tensor& to) {
-  if (from.contiguous() && to.contiguous()) return copy_line(from.as<T>(), 1, to.as<T>(), 1, from.size());
-  copy_axes(from.as<T>(), from.strides(), to.as<T>(), to.strides(), from.shape(), 0);
+  KillWatch watch;
+  if (from.contiguous() && to.contiguous()) return copy_line(from.as<T>(), 1, to.as<T>(), 1, from.size(), watch);
+  copy_axes(from.as<T>(), from.strides(), to.as<T>(), to.strides(), from.shape(), 0, watch);
 }
 
 }  // namespace

@@ -72,13 +72,8 @@ struct Spec {
   bool operator==(const Spec& other) const { return dtype == other.dtype && shape == other.shape; }
 };
 
-// Where tensors' memory comes from. The bindings set Python's raw allocator, so that a VM's host can charge it.
-struct Allocator {
-  void* (*allocate)(size_t bytes);
-  void (*release)(void* block);
-};
-void set_allocator(Allocator allocator);
-std::shared_ptr<std::byte> allocate(int64_t bytes);  // aligned; std::bad_alloc when there is none
+// Aligned, charged to the run that the thread works for (run.h); std::bad_alloc when there is none, or none for it.
+std::shared_ptr<std::byte> allocate(int64_t bytes);
 
 class Tensor {
  public:
