@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # Trust what the system trusts, also behind a company's own registry.
 export UV_SYSTEM_CERTS ?= true
 
-.PHONY: setup native console wheels protos requirements check test test-console test-crash test-soak test-asan demo bench clean
+.PHONY: setup native console wheels protos requirements check test test-console test-crash soak test-soak test-asan demo bench clean
 
 $(UV):
 	deploy/setup/uv.sh build/uv
@@ -86,7 +86,7 @@ ifeq ($(FAST),)
 	deploy/setup/servers.sh
 	$(MAKE) --no-print-directory console test-console
 	$(PYTHON) -m pytest $(FAST_SUITES)
-	$(PYTHON) -m pytest $(SLOW_SUITES)
+	SHOAL_SOAK_SECONDS=15 SHOAL_HOSTILE_SECONDS=15 $(PYTHON) -m pytest $(SLOW_SUITES)
 	$(PYTHON) -m pytest --database=postgresql tests/unit tests/attacks
 else
 	$(PYTHON) -m pytest -m "not slow" $(FAST_SUITES)
@@ -98,6 +98,10 @@ test-crash: setup
 	deploy/setup/servers.sh
 	SHOAL_CRASH_KILLS=200 SHOAL_CRASH_FAILPOINTS=all $(PYTHON) -m pytest tests/e2e/test_crashes.py \
 	  tests/e2e/test_failpoint_kills.py tests/e2e/test_server_kills.py
+
+# Five minutes of VMs that come and go under load; CI runs it after the tests.
+soak: setup
+	SHOAL_SOAK_SECONDS=300 $(PYTHON) -m pytest -rP tests/soak/test_soak.py
 
 # The long forms of the soak: ten minutes of VMs that come and go, then every hostile program a hundred times.
 test-soak: setup

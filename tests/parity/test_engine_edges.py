@@ -108,8 +108,10 @@ def test_reductions_see_every_lane(level: Level, values: list[float]) -> None:
     assert _core.argmax(tensor, 0, level=level).tolist() == int(np.argmax(x))
     with np.errstate(all="ignore"):
         total = float(x.astype(np.float64).sum())
+        finite = float(np.abs(x[np.isfinite(x)].astype(np.float64)).sum())
     got = _core.sum(tensor, level=level).tolist()
-    if not np.isfinite(x).all():
+    # Where finite values alone may overflow on the way, what comes of an infinity depends on the order.
+    if not np.isfinite(x).all() and finite < float(np.finfo(np.float32).max):
         np.testing.assert_equal(got, total)
 
 

@@ -1,6 +1,7 @@
 """Programs that do not want to end, at random moments, two at once, beside a neighbour that must not notice.
 
-SHOAL_HOSTILE_TIMES runs each so many times without a limit in time, SHOAL_HOSTILE_SEED replays an order.
+SHOAL_HOSTILE_SECONDS is how long they run, SHOAL_HOSTILE_TIMES runs each so many times without a limit in time,
+SHOAL_HOSTILE_SEED replays an order.
 """
 
 import json
@@ -15,7 +16,7 @@ from tests.helpers.hostile_programs import PROGRAMS
 
 ROOT = Path(__file__).parents[2]
 TIMES = os.environ.get("SHOAL_HOSTILE_TIMES", "")
-SECONDS = 3_600.0 if TIMES else 30.0
+SECONDS = 3_600.0 if TIMES else float(os.environ.get("SHOAL_HOSTILE_SECONDS", "30"))
 SEED = int(os.environ.get("SHOAL_HOSTILE_SEED", "20261125"))
 LATE_MS_MAX = 100.0
 NEIGHBOUR_RATIO_MAX = 2.0
