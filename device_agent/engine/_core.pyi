@@ -15,7 +15,25 @@ from types import CapsuleType
 from typing import ClassVar, Literal, final
 
 type _Dtype = Literal["float32", "int32", "int64", "uint8", "bool"]
-type _Level = Literal["portable", "avx2", "avx512"]
+type _Level = Literal["portable", "neon", "avx2", "avx512"]
+type _Algorithm = Literal["direct", "planar", "depthwise", "winograd", "im2col"]
+type _Activation = Literal[
+    "none",
+    "clip",
+    "sigmoid",
+    "silu",
+    "tanh",
+    "gelu",
+    "gelu_tanh",
+    "hard_swish",
+    "hard_sigmoid",
+    "leaky_relu",
+    "elu",
+    "softplus",
+    "mish",
+    "erf",
+    "exp",
+]
 type _Number = int | float
 type _Nested = _Number | Sequence[_Nested]
 type _Index = int | slice
@@ -222,3 +240,49 @@ def bound_process(bytes_max: int, status: int, /) -> None: ...
 def engine_bytes() -> tuple[int, int]: ...
 def load_model(path: str, /) -> Model: ...
 def parse_model(data: Buffer, /) -> Model: ...
+
+# Kernels by themselves, for tests and benchmarks: (result, seconds of the fastest of `repeats` runs).
+def kernel_conv2d(
+    x: Tensor,
+    weights: Tensor,
+    bias: Tensor | None = None,
+    residual: Tensor | None = None,
+    *,
+    strides: Sequence[int] = ...,
+    dilations: Sequence[int] = ...,
+    pads: Sequence[int] = ...,
+    groups: int = 1,
+    algorithm: _Algorithm = "direct",
+    unit: int = 4,
+    activation: _Activation = "none",
+    low: float = 0.0,
+    high: float = 0.0,
+    threads: int = 1,
+    repeats: int = 1,
+    level: _Level | None = None,
+) -> tuple[Tensor, float]: ...
+def kernel_matmul(
+    a: Tensor,
+    b: Tensor,
+    bias: Tensor | None = None,
+    residual: Tensor | None = None,
+    *,
+    activation: _Activation = "none",
+    low: float = 0.0,
+    high: float = 0.0,
+    threads: int = 1,
+    repeats: int = 1,
+    level: _Level | None = None,
+) -> tuple[Tensor, float]: ...
+def kernel_matmul_each(
+    a: Tensor,
+    b: Tensor,
+    *,
+    scale: float = 1.0,
+    threads: int = 1,
+    repeats: int = 1,
+    level: _Level | None = None,
+) -> tuple[Tensor, float]: ...
+def kernel_pool(
+    threads: int, pieces: int, *, cancel_at: int = -1, nested: int = 0, cores: Sequence[int] = ...
+) -> tuple[bool, tuple[int, ...], tuple[int, ...]]: ...

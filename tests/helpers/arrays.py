@@ -15,7 +15,7 @@ from device_agent.engine import _core
 
 type Array = npt.NDArray[Any]  # of any dtype: numpy has no type for "these four"
 type Dtype = Literal["float32", "int32", "int64", "uint8", "bool"]
-type Level = Literal["portable", "avx2", "avx512"]
+type Level = Literal["portable", "neon", "avx2", "avx512"]
 
 LEVELS = _core.levels()
 

@@ -40,6 +40,7 @@ extern PyModuleDef module_def;
 extern PyType_Spec tensor_spec;
 extern PyType_Spec model_spec;
 extern PyMethodDef functions[];
+extern PyMethodDef kernel_functions[];
 
 inline State& state_of_module(PyObject* module) { return *static_cast<State*>(PyModule_GetState(module)); }
 // Our types are final, so an object's own type is the one that the module made.

@@ -306,7 +306,7 @@ PyObject* tuple_from(const std::vector<Row>& rows, F make) {
 PyObject* levels(PyObject* module, PyObject*) {
   return guarded(state_of_module(module), [] {
     std::vector<const char*> names;
-    for (Level level : {Level::portable, Level::avx2, Level::avx512})
+    for (Level level : {Level::portable, Level::neon, Level::avx2, Level::avx512})
       if (runs_here(level)) names.push_back(name_of(level));
     return tuple_from(names, PyUnicode_FromString);
   });

@@ -27,6 +27,7 @@ int exec(PyObject* module) {
     add(module, "ModelUnsupported", state.model_unsupported,
         new_error("device_agent.engine._core.ModelUnsupported", "The model was compiled for another engine.",
                   "MODEL_UNSUPPORTED"));
+    if (PyModule_AddFunctions(module, kernel_functions) != 0) throw PythonError{};
     const Owned door(PyCapsule_New(reinterpret_cast<void*>(&work_for), work_for_name, nullptr));
     if (PyModule_AddObjectRef(module, "work_for", door.get()) != 0) throw PythonError{};
     if (PyModule_AddIntConstant(module, "OP_SET", op_set) != 0) throw PythonError{};

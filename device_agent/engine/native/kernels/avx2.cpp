@@ -4,6 +4,10 @@
 #if defined(__AVX2__) && defined(__FMA__)
 #define LEVEL Level::avx2
 #define LANES 8
+#define BLOCK 8
+#define REGISTERS 16
+#define PANEL 2
+#define MEMORY_OPERAND 0
 #define TILE_ROWS 6
 #define TILE_VECTORS 2
 #include "kernels/table.inl.h"

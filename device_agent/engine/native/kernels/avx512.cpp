@@ -4,6 +4,10 @@
 #if defined(__AVX512F__) && defined(__AVX512BW__)
 #define LEVEL Level::avx512
 #define LANES 16
+#define BLOCK 16
+#define REGISTERS 32
+#define PANEL 4
+#define MEMORY_OPERAND 1
 #define TILE_ROWS 14
 #define TILE_VECTORS 2
 #include "kernels/table.inl.h"

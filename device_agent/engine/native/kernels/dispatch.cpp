@@ -10,6 +10,7 @@ const char* name_of(Level level) {
     case Level::portable: return "portable";
     case Level::avx2: return "avx2";
     case Level::avx512: return "avx512";
+    case Level::neon: return "neon";
   }
   return "";
 }
@@ -17,6 +18,7 @@ const char* name_of(Level level) {
 bool runs_here(Level level) {
   switch (level) {
     case Level::portable: return true;
+    case Level::neon: return neon_kernels() != nullptr;
 #if defined(__x86_64__)
     case Level::avx2:
       return avx2_kernels() != nullptr && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
@@ -31,6 +33,7 @@ bool runs_here(Level level) {
 const Kernels& best_kernels() {
   static const Kernels& best = runs_here(Level::avx512) ? *avx512_kernels()
                                : runs_here(Level::avx2) ? *avx2_kernels()
+                               : runs_here(Level::neon) ? *neon_kernels()
                                                         : *portable_kernels();
   return best;
 }
@@ -39,6 +42,7 @@ const Kernels* kernels_named(const char* name) {
   if (std::strcmp(name, "portable") == 0) return portable_kernels();
   if (std::strcmp(name, "avx2") == 0 && runs_here(Level::avx2)) return avx2_kernels();
   if (std::strcmp(name, "avx512") == 0 && runs_here(Level::avx512)) return avx512_kernels();
+  if (std::strcmp(name, "neon") == 0 && runs_here(Level::neon)) return neon_kernels();
   return nullptr;
 }
 

@@ -7,12 +7,16 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/depthwise.h"
+#include "kernels/tile.h"
+#include "kernels/winograd.h"
+
 namespace shoal {
 
 enum class Binary : uint8_t { add, subtract, multiply, divide, maximum, minimum };
 enum class Unary : uint8_t { relu, sigmoid, tanh, exp, sqrt, negative, clip };
 enum class Reduce : uint8_t { sum, maximum, minimum };
-enum class Level : uint8_t { portable, avx2, avx512 };
+enum class Level : uint8_t { portable, avx2, avx512, neon };
 
 // out[i] = a[i * a_stride] op b[i * b_stride], i < n. Integers wrap; they are never divided here.
 template <typename T>
@@ -55,11 +59,29 @@ struct Kernels {
   void (*softmax_row)(const float* x, float* out, size_t n);
   size_t (*gemm_workspace)(const Gemm& gemm);  // in floats
   void (*gemm)(const Gemm& gemm, float* workspace);
+
+  // What kernels/matmul.h and kernels/convolution.h are made of.
+  int lanes;                                  // floats of a vector there, and channels of a block
+  int tile_vectors;                           // the most that a tile is best with
+  uint8_t tile_rows[tile_vectors_max + 1];    // the most, by vectors
+  void (*tile)(int vectors, int rows, const Tile& tile);
+  void (*depthwise_line)(const DepthwiseLine& line);
+  void (*activate_line)(Activation activation, const float* x, float* out, size_t n, float low, float high);
+  // out[x * out_pixel + c] = in[c * in_channel + x * in_pixel], x < width, c < channels; zero up to `lanes`.
+  void (*interleave)(const float* in, ptrdiff_t in_channel, ptrdiff_t in_pixel, size_t channels, float* out,
+                     ptrdiff_t out_pixel, size_t width);
+  // out[c * out_channel + x * out_pixel] = in[x * in_pixel + c], x < width, c < channels.
+  void (*deinterleave)(const float* in, ptrdiff_t in_pixel, size_t width, float* out, ptrdiff_t out_channel,
+                       ptrdiff_t out_pixel, size_t channels);
+  // Transforms of Winograd's convolution by side and unit; null where there is none.
+  void (*(*winograd_in)(int side))(const WinogradIn& part);
+  void (*(*winograd_out)(int side, int unit))(const WinogradOut& part);
 };
 
 const Kernels* portable_kernels();
 const Kernels* avx2_kernels();    // null where the compiler cannot make it
 const Kernels* avx512_kernels();  // null where the compiler cannot make it
+const Kernels* neon_kernels();    // null where the compiler cannot make it
 
 bool runs_here(Level level);
 const Kernels& best_kernels();

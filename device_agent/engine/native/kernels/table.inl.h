@@ -1,9 +1,16 @@
-// The table of one level: LANES floats a vector, tiles of TILE_ROWS by TILE_VECTORS vectors. Its includer sets these.
+// The table of one level: LANES floats a vector, tiles of TILE_ROWS by TILE_VECTORS vectors. Its includer sets these, and
+// for the tiles of kernels/tile.h BLOCK floats a vector, REGISTERS of the machine, PANEL vectors and MEMORY_OPERAND.
 #include "kernels/kernels.h"
 #include "kernels/simd.h"
 //
 #include "kernels/elementwise.inl.h"
 #include "kernels/gemm.inl.h"
+//
+#include "kernels/activation.inl.h"
+#include "kernels/depthwise.inl.h"
+#include "kernels/layout.inl.h"
+#include "kernels/tile.inl.h"
+#include "kernels/winograd.inl.h"
 
 namespace shoal {
 namespace {
@@ -12,6 +19,15 @@ using Product = Blocked<LANES, TILE_VECTORS, TILE_ROWS>;
 
 constexpr int lanes64 = LANES > 1 ? LANES / 2 : 1;
 constexpr int lanes8 = LANES > 1 ? LANES * 4 : 1;
+
+void tile(int vectors, int rows, const Tile& t) {
+  switch (vectors) {
+    case 1: return tile_of<BLOCK, 1, rows_max<1>>(rows, t);
+    case 2: return tile_of<BLOCK, 2, rows_max<2>>(rows, t);
+    case 3: return tile_of<BLOCK, 3, rows_max<3>>(rows, t);
+    default: return tile_of<BLOCK, 4, rows_max<4>>(rows, t);
+  }
+}
 
 constexpr Kernels table = {
     LEVEL,
@@ -29,6 +45,16 @@ constexpr Kernels table = {
     softmax_row<LANES>,
     Product::workspace,
     Product::run,
+    BLOCK,
+    PANEL,
+    {0, rows_max<1>, rows_max<2>, rows_max<3>, rows_max<4>},
+    tile,
+    depthwise_line<BLOCK>,
+    activate_line<BLOCK>,
+    interleave<BLOCK>,
+    deinterleave<BLOCK>,
+    winograd_in_of<BLOCK>,
+    winograd_out_of<BLOCK>,
 };
 
 }  // namespace
