@@ -16,6 +16,7 @@ from shoal_task.event import Event
 
 from device_agent.agent.conditions import DeviceConditions, FixedConditions
 from device_agent.agent.errors import (
+    AgentWorn,
     PeerRefused,
     PeerUnreachable,
     ReportGap,
@@ -35,6 +36,7 @@ from device_agent.agent.store.store import BOOT_BYTES, Store
 from device_agent.agent.sync import Syncer
 from device_agent.agent.trusted_clock import TrustedClock
 from device_agent.agent.tunnel import Tunnel
+from device_agent.agent.wear import why_worn
 from device_agent.clock import Clock
 from device_agent.events.frames import FeedAnswer, FeedStatus
 from device_agent.failpoint import failpoint
@@ -98,6 +100,7 @@ class AgentCore:
             self._ground = ground
             self._recorder = Recorder(home, bytes_max=self.settings.recording_bytes_max)
             self._recover()
+            self._pool = pool
             self.runner = Runner(ground, pool, on_reports=self._reported)
             self.installer = Installer(
                 ground,
@@ -149,6 +152,17 @@ class AgentCore:
                 wanted = self.store.log.listeners(event.event_id) & tasks
                 answers.append(self.store.log.append(event, wanted))
         return answers
+
+    def why_worn(self) -> str:
+        """Why this process is to begin anew; empty while it need not."""
+        return why_worn(self._pool.wear(), self.settings)
+
+    def note_worn(self, why: str) -> None:
+        """Writes down for the cloud why this process is about to begin anew."""
+        self._ground.observer.worn(AgentWorn.code, why)
+        with self.store.transaction():
+            self.store.outbox.append_report(notice(AgentWorn.code, why, self.clock.wall_ms()))
+        failpoint("agent.worn.noted")
 
     async def turn(self) -> None:
         """Does once whatever is due: sync, install, run, report."""

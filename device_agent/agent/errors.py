@@ -7,6 +7,7 @@ ShoalError
     │   └── Revoked          this device may not speak with the cloud any more
     ├── BundleInvalid        the peer's: verified files that are no bundle
     ├── Deferred             ours by intent: device-local policy does not admit it now
+    ├── AgentWorn            the tasks': VMs left too much behind; the agent drains and restarts itself
     ├── TaskQuarantined      safe mode took the task out
     ├── ConfigInvalid        the caller's: agent.toml or the command line
     ├── HomeInUse            the caller's: another agent runs in this home folder
@@ -71,6 +72,13 @@ class TaskQuarantined(AgentError):
 
     code = "TASK_QUARANTINED"
     status = "FAILED_PRECONDITION"
+
+
+class AgentWorn(AgentError):
+    """VMs have left more behind than the agent carries; it drains and restarts itself, and loses nothing."""
+
+    code = "AGENT_WORN"
+    status = "RESOURCE_EXHAUSTED"
 
 
 class ConfigInvalid(AgentError):

@@ -5,6 +5,7 @@ Rules of this module:
 - Nothing is decided here: when to sync is state.py's, what to install plan.py's, what to run runner.py's.
 - An error that nobody expected ends the process: what is durable is in the store, and whoever supervises the process
   starts it again.
+- A process that VMs have worn out stops by itself; `worn` says why, and whoever runs the loop begins anew.
 - Stopping drains: the feeder's door closes, running events finish, what there is to say is said, all within a limit.
 """
 
@@ -18,10 +19,15 @@ from device_agent.events.server import FeederServer
 from device_agent.failpoint import failpoint
 
 CONDITIONS_CHECK_MS = 5_000
+WEAR_CHECK_MS = 500
 
 
 class AgentLoop:
-    """Runs one core until it is told to stop."""
+    """Runs one core until it is told to stop.
+
+    Attributes:
+        worn: Why the process is to begin anew after `run`; empty when it is not.
+    """
 
     def __init__(
         self,
@@ -33,6 +39,7 @@ class AgentLoop:
         on_listening: Callable[[], None] = lambda: None,
     ) -> None:
         """`upkeep` is awaited every `renew_check_ms`: renewal of certificate and metadata."""
+        self.worn = ""
         self._on_listening = on_listening
         self._core = core
         self._server = server
@@ -58,6 +65,7 @@ class AgentLoop:
                 group.create_task(loop())
                 for loop in (self._sync, self._install, self._talk, self._keep_up)
             ]
+            loops.append(group.create_task(self._watch_wear(stop)))
             running = group.create_task(self._core.runner.serve(stop))
             await stop.wait()
             await self._close_door()
@@ -111,6 +119,14 @@ class AgentLoop:
             # Reports do not wait out a pause that grew while the cloud was away: the next answer to a Sync ends it.
             await wait(self._core.syncer.answered, self._core.syncer.pause_after(failures))
             failures += 1
+
+    async def _watch_wear(self, stop: asyncio.Event) -> None:
+        while not (self.worn or stop.is_set()):
+            await asyncio.sleep(WEAR_CHECK_MS / 1000)
+            self.worn = self._core.why_worn()
+        if self.worn:
+            self._core.note_worn(self.worn)
+            stop.set()
 
     async def _keep_up(self) -> None:
         while True:

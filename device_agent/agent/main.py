@@ -5,7 +5,7 @@ Rules of this module:
 - A command that fails prints one line on stderr, "CODE: what to do next", and exits with the number that
   docs/reference/exit-codes.md names; nothing is half-written.
 - `run` prepares the process for interpreters before anything else is imported that could start a thread, and ends
-  by drain_and_exit: a process with live VMs is never finalised (rule K5).
+  by drain_and_exit: a process with live VMs is never finalised (rule K5). One that VMs have worn out begins anew.
 """
 
 import argparse
@@ -133,11 +133,12 @@ def _run(options: argparse.Namespace) -> int:
 
     vm_process.install()  # before anything that may start a thread
     try:
-        code = _serve(options)
+        worn = _serve(options)
     except Exception as error:  # whatever ends a process with VMs, it ends by drain_and_exit
-        code = _told(error, options.home)
-    vm_process.drain_and_exit(code)
-    return code
+        vm_process.drain_and_exit(_told(error, options.home))
+    if worn:
+        vm_process.drain_and_restart()
+    vm_process.drain_and_exit(OK)
 
 
 def _told(error: BaseException, home: Path) -> int:
@@ -160,7 +161,8 @@ def _told(error: BaseException, home: Path) -> int:
     return EXIT_CODES.get(first.status, INTERNAL)
 
 
-def _serve(options: argparse.Namespace) -> int:
+def _serve(options: argparse.Namespace) -> str:
+    """Runs the agent; why the process is to begin anew, or nothing."""
     from device_agent.agent.config import load_config
     from device_agent.agent.home import locked
     from device_agent.agent.process import AgentProcess
@@ -172,14 +174,13 @@ def _serve(options: argparse.Namespace) -> int:
     configure_logs(options.log_level)
     config = load_config(options.home)
 
-    async def serve() -> None:
+    async def serve() -> str:
         settings = VmSettings(runs_parallel_max=config.settings.runs_parallel_max)
         pool = (ProcessPool if options.vm == "process" else InterpreterPool)(settings)
-        await AgentProcess(options.home, config, pool).run()
+        return await AgentProcess(options.home, config, pool).run()
 
     with locked(options.home), configure_tracing(config.tracing_endpoint):
-        asyncio.run(serve())
-    return OK
+        return asyncio.run(serve())
 
 
 def _status(options: argparse.Namespace) -> int:

@@ -31,5 +31,8 @@ class Observer:
     def tunnel_failed(self, code: str, message: str) -> None:
         """A conversation broke."""
 
+    def worn(self, code: str, message: str) -> None:
+        """VMs left too much behind: the process begins anew."""
+
     def storage_failed(self, code: str, message: str) -> None:
         """The store was damaged and began anew, or cannot be written now."""

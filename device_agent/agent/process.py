@@ -96,8 +96,8 @@ class AgentProcess:
             on_listening=lambda: self._observer.log.info("listening"),
         )
 
-    async def run(self) -> None:
-        """Works until SIGTERM or SIGINT, then drains."""
+    async def run(self) -> str:
+        """Works until SIGTERM or SIGINT, then drains; why the process is to begin anew, or nothing."""
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -114,6 +114,7 @@ class AgentProcess:
             self._fetcher.close()
             self.core.close()
         self._observer.log.info("stopped", device=self._identity.device_id)
+        return self._loop.worn
 
     @contextmanager
     def _metrics(self) -> Iterator[None]:
@@ -131,6 +132,7 @@ class AgentProcess:
     async def _watch(self) -> None:
         while True:
             self._observer.watch(self.core.store.held)
+            self._observer.wear(self._pool.wear())
             await asyncio.sleep(METRICS_EVERY_S)
 
     def _link_identity(self) -> LinkIdentity:

@@ -24,7 +24,7 @@ from device_agent.agent.observer import Observer
 from device_agent.agent.store.held import Held
 from device_agent.events.frames import FeedAnswer
 from device_agent.tasks.director import TaskInstruction
-from device_agent.vm.interface import OK, RunResult
+from device_agent.vm.interface import OK, RunResult, Wear
 
 RUN_BUCKETS_S = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
 
@@ -76,6 +76,16 @@ class ProcessObserver(Observer):
         )
         self._events_open = Gauge(
             "shoal_agent_events_open_count", "Events that wait for a run.", registry=registry
+        )
+        self._left_behind = Gauge(
+            "shoal_agent_vms_left_behind_count",
+            "VMs in calls that do not come back.",
+            registry=registry,
+        )
+        self._left_bytes = Gauge(
+            "shoal_agent_vms_left_bytes",
+            "Memory that VMs have not given back.",
+            registry=registry,
         )
         self._reports_open = Gauge(
             "shoal_agent_reports_open_count", "Reports that wait for the cloud.", registry=registry
@@ -158,6 +168,15 @@ class ProcessObserver(Observer):
         """A conversation broke."""
         self._failures.labels(call="tunnel", code=code).inc()
         self.log.warning("tunnel failed", code=code, message=message)
+
+    def worn(self, code: str, message: str) -> None:
+        """VMs left too much behind: the process begins anew."""
+        self.log.warning("worn", code=code, message=message)
+
+    def wear(self, wear: Wear) -> None:
+        """What only a new process gives back."""
+        self._left_behind.set(wear.left_behind)
+        self._left_bytes.set(wear.left_bytes)
 
     def storage_failed(self, code: str, message: str) -> None:
         """The store was damaged and began anew, or cannot be written now."""

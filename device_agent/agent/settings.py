@@ -32,6 +32,8 @@ class AgentSettings:
         events_handed_max: Events of one task that wait for their turn in a VM; the rest waits on disk.
         runs_parallel_max: Events in VMs at the same moment, all tasks together.
         deaths_max: Deaths of the agent inside a task, without a finished run between, that quarantine it.
+        vms_left_behind_max: More VMs in calls that do not come back, and the agent drains and restarts itself.
+        left_bytes_max: More memory that VMs have not given back, and it does the same.
         partials_bytes_max: Partial downloads kept over a restart.
         bundle_bytes_max: One bundle.
         recording_bytes_max: One recording of events; at the limit it stands still.
@@ -63,6 +65,8 @@ class AgentSettings:
     events_handed_max: int = 16
     runs_parallel_max: int = 4
     deaths_max: int = 3
+    vms_left_behind_max: int = 8
+    left_bytes_max: int = 512 * 1024 * 1024
     partials_bytes_max: int = 256 * 1024 * 1024
     bundle_bytes_max: int = 512 * 1024 * 1024
     recording_bytes_max: int = 64 * 1024 * 1024

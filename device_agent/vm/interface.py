@@ -178,6 +178,11 @@ class Vm(Protocol):
         ...
 
     @property
+    def left_behind(self) -> bool:
+        """It is in a call that does not come back, and nobody waits for it."""
+        ...
+
+    @property
     def ready(self) -> asyncio.Future[RunResult]:
         """Done with the outcome of loading the task."""
         ...
@@ -224,6 +229,19 @@ class VmHost[V: Vm](Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wear:
+    """What only a new process gives back.
+
+    Attributes:
+        left_behind: VMs whose thread is in a call that does not come back.
+        left_bytes: Their memory, and what VMs that ended did not free.
+    """
+
+    left_behind: int = 0
+    left_bytes: int = 0
+
+
 class VmPool(Protocol):
     """Runs events of many task versions, each in a VM of its own."""
 
@@ -252,6 +270,10 @@ class VmPool(Protocol):
             VmClosed: the pool is closed.
             VmCreateFailed: no VM could be made on this device.
         """
+        ...
+
+    def wear(self) -> Wear:
+        """What its VMs have cost the process for good."""
         ...
 
     async def retire(self, key: str) -> None:

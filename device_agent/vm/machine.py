@@ -132,6 +132,11 @@ class Vm:
         return self._handle.used_bytes
 
     @property
+    def left_behind(self) -> bool:
+        """It is in a call that does not come back, and nobody waits for it."""
+        return self._handle.left_behind
+
+    @property
     def peak_bytes(self) -> int:
         """Most that it has held so far."""
         return self._handle.peak_bytes

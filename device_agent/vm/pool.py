@@ -31,6 +31,7 @@ from device_agent.vm.interface import (
     Vm,
     VmHost,
     VmSpec,
+    Wear,
     answer_nothing,
 )
 from device_agent.vm.machine import Hub, raise_if_not_made
@@ -148,6 +149,11 @@ class Pool[V: Vm]:
             quarantined=counters["quarantined_now"],
             quarantined_total=counters["quarantined"],
         )
+
+    def wear(self) -> Wear:
+        """What VMs have cost this process for good; see VmPool.wear."""
+        counters = _host.counters()
+        return Wear(left_behind=counters["quarantined_now"], left_bytes=counters["left_bytes"])
 
     def _now_ms(self) -> int:
         return self._clock.monotonic_ns() // 1_000_000
@@ -283,7 +289,7 @@ def _bounds(settings: VmSettings) -> Bounds:
 
 
 async def _wait_ended(vms: Iterable[Vm], timeout_ms: int) -> bool:
-    ending = [vm.ended for vm in vms]
+    ending = [vm.ended for vm in vms if not vm.left_behind]
     if not ending:
         return True
     _, left = await asyncio.wait(ending, timeout=timeout_ms / 1000)

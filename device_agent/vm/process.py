@@ -3,8 +3,8 @@
 Rules of this module:
 
 - `install` comes first in main(), before any other thread: it changes CPython's allocators (rule K4).
-- Python is never finalised with a live VM (rule K5): `drain_and_exit` is how such a process ends. Whoever forgets is
-  caught at exit.
+- Python is never finalised with a live VM (rule K5): `drain_and_exit` is how such a process ends,
+  `drain_and_restart` how it begins anew. Whoever forgets is caught at exit.
 - While VMs live, fork is refused; subprocess and multiprocessing's spawn are fine.
 """
 
@@ -17,7 +17,7 @@ from typing import NoReturn
 from device_agent.engine import _core
 from device_agent.vm import _host, stdlib
 from device_agent.vm.errors import VmNotInstalled
-from device_agent.vm.settings import DRAIN_MS, EXIT_DRAIN_FAILED, KILL_GRACE_MS
+from device_agent.vm.settings import DRAIN_MS, EXIT_DRAIN_FAILED, EXIT_RESTART, KILL_GRACE_MS
 
 _ALLOCATORS = ("default", "pymalloc", "malloc")
 
@@ -56,6 +56,21 @@ def drain_and_exit(status: int, *, timeout_ms: int = DRAIN_MS) -> NoReturn:
     _leave(status)
 
 
+def drain_and_restart(*, timeout_ms: int = DRAIN_MS) -> NoReturn:
+    """Ends as drain_and_exit does, and begins the same program anew with its arguments, streams and process id.
+
+    What is left behind, threads in calls that do not come back and memory, is gone with the old program. Where the
+    system refuses, the process ends with EXIT_RESTART.
+    """
+    _host.drain(timeout_ms)
+    _flush()
+    try:
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    except OSError as error:
+        sys.stderr.write(f"shoal: this program could not begin anew ({error}); start it again\n")
+        _leave(EXIT_RESTART)
+
+
 def _end_vms() -> None:
     """At exit: the interpreter may be finalised only when no VM is left."""
     if _host.drain(DRAIN_MS) == 0:
@@ -65,8 +80,12 @@ def _end_vms() -> None:
 
 
 def _leave(status: int) -> NoReturn:
+    _flush()
+    os._exit(status)
+
+
+def _flush() -> None:
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
-    os._exit(status)

@@ -100,6 +100,7 @@ class ProcessVm:
         ended: Done when the process is gone.
         spent: It takes no more runs; make another.
         used_bytes: Memory that the process held beyond its start when it was last looked at.
+        left_behind: Never: a kill ends a process.
     """
 
     def __init__(self, spec: VmSpec, load_ms: int, on_ended: "Callable[[ProcessVm], None]") -> None:
@@ -107,6 +108,7 @@ class ProcessVm:
         self.spec = spec
         self.spent = False
         self.used_bytes = 0
+        self.left_behind = False
         self.ready: asyncio.Future[RunResult] = loop.create_future()
         self.ended: asyncio.Future[None] = loop.create_future()
         self._load_ms = load_ms

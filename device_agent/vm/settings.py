@@ -36,6 +36,7 @@ class VmSettings:
 CALLS_IN_A_ROW_MAX = 8  # answered without a turn of the event loop
 KILL_GRACE_MS = 100  # after a kill, until the run is answered for and its VM is quarantined
 DRAIN_MS = 2_000  # how long a process that ends waits for its VMs
+EXIT_RESTART = 75  # exit status of a process that wanted to begin anew and was not let
 EXIT_DRAIN_FAILED = 70  # exit status when the interpreter was ending with VMs that would not
 PROCESS_MEMORY_LOOK_MS = (
     20  # how often a VM that is a process is asked what it holds, while it runs

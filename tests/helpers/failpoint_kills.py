@@ -104,6 +104,7 @@ KILLED_IN: Mapping[str, tuple[str, ...]] = {
 
 IN_PROCESS: Mapping[str, str] = {
     "admin.namespace.delegated": "tests/unit/admin/test_trust_commands.py",
+    "agent.worn.noted": "tests/unit/agent/test_worn.py",
     "admin.trust.published": "tests/unit/admin/test_trust_commands.py",
     "identity.enrol.old_removed": "tests/unit/keys/test_enrolment_service.py",
     "keys.successor.retired": "tests/unit/keys/test_successors.py",

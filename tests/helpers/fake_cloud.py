@@ -141,6 +141,7 @@ class FakeCloud:
         replies: dict[str, int] | None = None,
         resources: dict[str, bytes] | None = None,
         concurrency: int = 1,
+        wall_ms: int = 1_000,
         schedule: Schedule | None = None,
     ) -> Published:
         """Compiles and stores one version."""
@@ -148,7 +149,7 @@ class FakeCloud:
             name=task,
             entry="main:on_event",
             triggers=tuple(Trigger(event=event) for event in triggers),
-            limits=Limits(concurrency=concurrency),
+            limits=Limits(concurrency=concurrency, wall_ms=wall_ms),
             schedule=schedule or Schedule(),
             emit=frozenset(emit),
             replies=replies or {},

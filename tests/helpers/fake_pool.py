@@ -14,6 +14,7 @@ from device_agent.vm.interface import (
     RunOrder,
     RunResult,
     VmSpec,
+    Wear,
     answer_nothing,
 )
 
@@ -25,12 +26,14 @@ class FakePool:
         runs: (key, event uid) in the order in which runs began.
         orders: (key, order) of each run.
         retired: Keys that were retired.
+        worn: What `wear` says.
     """
 
     def __init__(self) -> None:
         self.runs: list[tuple[str, bytes]] = []
         self.orders: list[tuple[str, RunOrder]] = []
         self.retired: list[str] = []
+        self.worn = Wear()
         self._ask: Answer = answer_nothing
         self._entries: dict[str, tuple[Callable[[Event], object], list[Emit]]] = {}
 
@@ -61,6 +64,10 @@ class FakePool:
                 outcome="TASK_ERROR", emits=(), logs=(), wall_us=7, message=repr(error)
             )
         return RunResult(outcome="ok", emits=tuple(emits), logs=(), wall_us=7, message="")
+
+    def wear(self) -> Wear:
+        """What a test set as `worn`."""
+        return self.worn
 
     async def retire(self, key: str) -> None:
         """Forgets a key."""

@@ -243,8 +243,16 @@ bool install_memory_hooks(void (*on_over)()) {
 }
 
 void reclaim(Account* account) {
-  for (auto [address, size] : arenas().take_all(account)) g_arena.free(g_arena.ctx, address, size);
-  for (auto [address, size] : map_nodes().take_all(account)) munmap(address, size);
+  int64_t bytes = 0;
+  for (auto [address, size] : arenas().take_all(account)) {
+    g_arena.free(g_arena.ctx, address, size);
+    bytes += static_cast<int64_t>(size);
+  }
+  for (auto [address, size] : map_nodes().take_all(account)) {
+    munmap(address, size);
+    bytes += static_cast<int64_t>(size);
+  }
+  charge(account, -bytes);  // what is left is what CPython forgot to free
   trim_now_and_then();
 }
 

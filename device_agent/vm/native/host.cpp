@@ -173,6 +173,7 @@ PyObject* vm_sample(VmObject* self, PyObject*) {
 
 PyObject* vm_id(VmObject* self, void*) { return PyLong_FromUnsignedLongLong(self->vm->id); }
 PyObject* vm_used(VmObject* self, void*) { return PyLong_FromLongLong(self->vm->account.used_bytes.load()); }
+PyObject* vm_left_behind(VmObject* self, void*) { return PyBool_FromLong(self->vm->quarantined.load()); }
 PyObject* vm_engine_peak(VmObject* self, void*) { return PyLong_FromLongLong(self->vm->engine->peak_bytes.load()); }
 PyObject* vm_peak(VmObject* self, void*) { return PyLong_FromLongLong(self->vm->account.peak_bytes.load()); }
 
@@ -196,6 +197,7 @@ PyGetSetDef vm_getters[] = {
     {"id", reinterpret_cast<getter>(vm_id), nullptr, "number of the VM in this process", nullptr},
     {"used_bytes", reinterpret_cast<getter>(vm_used), nullptr, "memory now", nullptr},
     {"peak_bytes", reinterpret_cast<getter>(vm_peak), nullptr, "memory at most", nullptr},
+    {"left_behind", reinterpret_cast<getter>(vm_left_behind), nullptr, "whether it is in a call that does not come back", nullptr},
     {"engine_peak_bytes", reinterpret_cast<getter>(vm_engine_peak), nullptr, "memory of tensors at most", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
@@ -340,8 +342,9 @@ PyObject* host_freeze(PyObject*, PyObject* rows) {
 
 PyObject* host_counters(PyObject*, PyObject*) {
   Counters now = counters();
-  return Py_BuildValue("{sKsKsKsKsKsKsL}", "live", now.live, "created", now.created, "ended", now.ended, "killed", now.killed, "quarantined_now", now.quarantined_now,
-                       "quarantined", now.quarantined, "arena_bytes", static_cast<long long>(arena_bytes_mapped()));
+  return Py_BuildValue("{sKsKsKsKsKsKsLsL}", "live", now.live, "created", now.created, "ended", now.ended, "killed", now.killed, "quarantined_now", now.quarantined_now,
+                       "quarantined", now.quarantined, "left_bytes", static_cast<long long>(now.left_bytes), "arena_bytes",
+                       static_cast<long long>(arena_bytes_mapped()));
 }
 
 PyObject* host_drain(PyObject*, PyObject* args) {

@@ -130,6 +130,8 @@ int64_t inspect(Vm& vm, int64_t now) {
   return kNever;
 }
 
+int64_t held_bytes(const Vm& vm) { return vm.account.used_bytes.load() + vm.engine->used_bytes.load(); }
+
 std::vector<std::shared_ptr<Vm>> snapshot() {
   std::lock_guard lock(keeper().mutex);
   return keeper().all;
@@ -221,13 +223,18 @@ void strike_off(const Vm& vm) {
   std::erase_if(self.all, [&](const auto& one) { return one.get() == &vm; });
   --self.count.live;
   ++self.count.ended;
+  self.count.left_bytes += std::max<int64_t>(0, held_bytes(vm));
   if (vm.quarantined) --self.count.quarantined_now;
   self.ended.notify_all();
 }
 
 Counters counters() {
   std::lock_guard lock(keeper().mutex);
-  return keeper().count;
+  Counters now = keeper().count;
+  for (const auto& vm : keeper().all) {
+    if (vm->quarantined) now.left_bytes += held_bytes(*vm);
+  }
+  return now;
 }
 
 bool draining() {

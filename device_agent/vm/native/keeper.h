@@ -19,6 +19,7 @@ struct Counters {
   uint64_t killed = 0;
   uint64_t quarantined_now = 0;
   uint64_t quarantined = 0;
+  int64_t left_bytes = 0;  // in blocks that ended VMs did not free, and in VMs that are quarantined now
 };
 
 // Starts the timekeeper; call it once.
@@ -37,7 +38,7 @@ Reason memory_reason(const Vm& vm);
 int kill_trace(PyObject*, PyFrameObject*, int what, PyObject*);
 
 void enlist(const std::shared_ptr<Vm>& vm);
-void strike_off(const Vm& vm);
+void strike_off(const Vm& vm);  // `vm` has ended, and its memory was reclaimed
 Counters counters();
 
 // Refuses new VMs, kills and closes all, and waits until they have ended; how many are still there.

@@ -83,7 +83,6 @@ struct Vm : std::enable_shared_from_this<Vm> {
   bool closing = false;
   bool running = false;
   bool answered = false;
-  bool quarantined = false;
   bool spent = false;
   int killers = 0;
   Phase phase = Phase::load;
@@ -103,6 +102,7 @@ struct Vm : std::enable_shared_from_this<Vm> {
   std::atomic<int64_t> answered_ns{0};  // when the last run was answered, and how long it took
   std::atomic<int64_t> run_ns{0};
 
+  std::atomic<bool> quarantined{false};  // written under the mutex
   std::atomic<bool> called{false};        // something changed that a spinning thread should look at
   std::atomic<int64_t> deadline_ns{0};  // 0: nothing to watch; read by the timekeeper without the lock
 

@@ -16,7 +16,7 @@ from device_agent.agent.observer import Observer
 from device_agent.agent.process_observer import ProcessObserver, configure_logs
 from device_agent.events.frames import FeedAnswer, FeedStatus
 from device_agent.tasks.director import Action, TaskInstruction
-from device_agent.vm.interface import RunResult
+from device_agent.vm.interface import RunResult, Wear
 from tests.helpers.devices import VirtualDevice
 from tests.helpers.fake_cloud import FakeCloud
 from tests.helpers.manual_clock import ManualClock
@@ -38,6 +38,7 @@ def drive(observer: Observer) -> None:
     observer.broken("echo", "FILE_DAMAGED", "cut")
     observer.installed(INSTRUCTION, 12)
     observer.put_off(INSTRUCTION, "BATTERY_LOW", "3 %")
+    observer.worn("AGENT_WORN", "9 VMs")
     observer.sync_failed("PEER_UNREACHABLE", "no route")
     observer.tunnel_failed("PEER_UNREACHABLE", "no route")
 
@@ -72,6 +73,7 @@ def test_metrics_count_and_logs_are_json_without_payloads(
         "task cannot run",
         "installed",
         "not installed",
+        "worn",
         "sync failed",
         "tunnel failed",
     ]
@@ -111,3 +113,11 @@ async def test_status_reads_beside_a_running_agent(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("text", "length"), [("x" * 600, 512), ("ä" * 300, 512), ("€" * 200, 510)])
 def test_a_persons_text_is_cut_between_characters(text: str, length: int) -> None:
     assert len(cut(text).encode()) == length
+
+
+def test_what_vms_left_behind_is_shown() -> None:
+    observer = ProcessObserver()
+    observer.wear(Wear(left_behind=3, left_bytes=4_096))
+    page = generate_latest(observer.registry).decode()
+    assert "shoal_agent_vms_left_behind_count 3.0" in page
+    assert "shoal_agent_vms_left_bytes 4096.0" in page

@@ -240,3 +240,21 @@ async def test_memory_of_ended_vms_is_given_back(pool: InterpreterPool) -> None:
     assert vm.used_bytes > 10_000_000
     await pool.retire(spec.key)
     assert _host.counters()["arena_bytes"] < 10_000_000
+
+
+async def test_what_a_vm_leaves_behind_is_counted(pool: InterpreterPool) -> None:
+    before = pool.wear()
+    stuck = make_spec(
+        "import re\nheld = bytes(5_000_000)\ndef on_event(event): re.match('(a+)+$', 'a' * 25 + 'b')",
+        limits=LIMITS,
+    )
+    assert (await pool.run(stuck, make_event())).outcome == "WALL_LIMIT"
+    behind = pool.wear()
+    assert behind.left_behind == before.left_behind + 1
+    assert behind.left_bytes > before.left_bytes + 5_000_000
+    (vm,) = pool._alive
+    assert vm.left_behind
+    await asyncio.wait_for(vm.ended, 60)  # the call came back after all
+    left = pool.wear()
+    assert left.left_behind == before.left_behind
+    assert before.left_bytes <= left.left_bytes < before.left_bytes + 1_000_000
