@@ -103,7 +103,8 @@ test-crash: setup
 soak: setup
 	SHOAL_SOAK_SECONDS=300 $(PYTHON) -m pytest -rP tests/soak/test_soak.py
 
-# The long forms of the soak: ten minutes of VMs that come and go, then every hostile program a hundred times.
+# The long forms of the soak: ten minutes of VMs that come and go, or as many VMs as SHOAL_SOAK_VMS says (10000), then
+# every hostile program a hundred times.
 test-soak: setup
 	SHOAL_SOAK_SECONDS=$${SHOAL_SOAK_SECONDS:-600} SHOAL_HOSTILE_TIMES=$${SHOAL_HOSTILE_TIMES:-100} \
 	  $(PYTHON) -m pytest -rP tests/soak

@@ -1,12 +1,13 @@
 """The soak: a busy main interpreter while VMs are made, run, killed and destroyed; prints what it saw as JSON.
 
-    python -m tests.soak.soak_main SECONDS SEED
+    python -m tests.soak.soak_main SECONDS SEED [VMS]
 
 Rules of this program:
 
 - The main interpreter serves and calls grpc.aio, writes SQLite and multiplies with numpy all the while.
 - Every run is bounded: one that is not answered in time is a hang and fails the soak.
-- Growth is what the process keeps for each VM that was destroyed, between a fifth of the time and the end.
+- It ends when SECONDS are over, or before that when VMS have been made and destroyed.
+- Growth is what the process keeps for each VM that was destroyed, between a fifth of the way and the end.
 """
 
 import asyncio
@@ -37,15 +38,17 @@ from tests.soak.soak_tasks import Program, programs  # noqa: E402
 
 HANG_S = 30
 WORKERS = 2
+WARM = 0.2
 
 
 class Soak:
     """Counts of one soak."""
 
-    def __init__(self, seconds: float, seed: int) -> None:
+    def __init__(self, seconds: float, seed: int, vms: int = 0) -> None:
         self.seed = seed
-        self.ends_at = time.monotonic() + seconds
-        self.warm_at = time.monotonic() + seconds / 5
+        self.began_at = time.monotonic()
+        self.seconds = seconds
+        self.vms = vms
         self.outcomes: collections.Counter[str] = collections.Counter()
         self.surprises: list[str] = []
         self.fuzzed: set[str] = set()
@@ -54,10 +57,17 @@ class Soak:
         self.products = 0
         self.over = threading.Event()
         self.churned = asyncio.Event()
+        self.warm = asyncio.Event()
 
     @property
     def running(self) -> bool:
-        return time.monotonic() < self.ends_at
+        return self.way < 1
+
+    @property
+    def way(self) -> float:
+        """How much of it is done, from 0 to 1 and a little more."""
+        timed = (time.monotonic() - self.began_at) / self.seconds
+        return max(timed, _host.counters()["ended"] / self.vms) if self.vms else timed
 
     async def churn(self, worker: int) -> None:
         """Makes a pool, gives it random tasks, destroys their VMs."""
@@ -81,6 +91,8 @@ class Soak:
         kind, _, modules = program.name.partition(" ")
         self.outcomes[f"{kind} {result.outcome}"] += 1
         self.fuzzed.update(modules.split())
+        if self.way >= WARM:
+            self.warm.set()
         if result.outcome not in program.outcomes:
             self.surprises.append(f"{program.name}: {result.outcome} {result.message}")
 
@@ -128,9 +140,8 @@ class Soak:
 
     async def measure(self) -> dict[str, float]:
         """What the process grew by for each destroyed VM."""
-        await asyncio.sleep(max(0.0, self.warm_at - time.monotonic()))
+        await self.warm.wait()
         before, ended_before = _resident_bytes(), _host.counters()["ended"]
-        await asyncio.sleep(max(0.0, self.ends_at - time.monotonic()))
         await self.churned.wait()
         left = await asyncio.to_thread(_host.drain, HANG_S * 1000)
         assert left == 0, f"{left} VMs would not end"
@@ -161,6 +172,7 @@ class Soak:
                 thread.join()
         return {
             "seed": self.seed,
+            "seconds": round(time.monotonic() - self.began_at, 1),
             "outcomes": dict(sorted(self.outcomes.items())),
             "surprises": self.surprises,
             "fuzzed": sorted(self.fuzzed),
@@ -180,8 +192,8 @@ def _resident_bytes() -> int:
 
 def main() -> None:
     """Runs the soak and prints its figures."""
-    seconds, seed = float(sys.argv[1]), int(sys.argv[2])
-    seen = asyncio.run(Soak(seconds, seed).run())
+    seconds, seed, *vms = sys.argv[1:]
+    seen = asyncio.run(Soak(float(seconds), int(seed), *map(int, vms)).run())
     sys.stdout.write(json.dumps(seen) + "\n")
     process.drain_and_exit(1 if seen["surprises"] else 0)
 
