@@ -43,7 +43,7 @@ async def load_plans(
     active = await _load_releases(connection, namespace, tasks)
     wanted = {(one.task, one.version) for one in active}
     wanted |= {(one.task, one.rollback_version) for one in active if one.rollback_version}
-    versions = await _load_versions(connection, namespace, sorted(wanted))
+    versions = await load_versions(connection, namespace, sorted(wanted))
     names = sorted({one.task for one in active} | set(tasks or ()))
     return [
         TaskPlan.build(
@@ -86,9 +86,10 @@ def _release(row: sa.Row[tuple[object, ...]]) -> Release:
     )
 
 
-async def _load_versions(
+async def load_versions(
     connection: AsyncConnection, namespace: str, wanted: Sequence[tuple[str, int]]
 ) -> list[Version]:
+    """Published versions by (task, number), each with its files for every Python."""
     if not wanted:
         return []
     rows = await connection.execute(

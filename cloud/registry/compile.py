@@ -1,9 +1,10 @@
-"""Scripts to bytecode for the devices' Python.
+"""Scripts to bytecode for one Python: this one, or another whose program is named.
 
 Rules of this module:
 
 - The entry's module must be there and define the function: found by its syntax tree, nothing of the author's runs here.
-- Compiling happens in a fresh process of the same Python, bounded in time; its problems name file and line.
+- Compiling happens in a fresh process of that Python, bounded in time; its problems name file and line. What it says
+  of its bytecode must be what was asked for.
 """
 
 import ast
@@ -13,6 +14,7 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from cloud.registry.errors import CompilerFailed, SourceInvalid
 from cloud.registry.settings import SETTINGS, RegistrySettings
@@ -33,14 +35,60 @@ async def compile_sources(
         SourceInvalid: a script is not Python, or the entry is not there.
         CompilerFailed: the compiling process died or took too long.
     """
+    check_sources(manifest, sources)
+    return await compile_for(sys.executable, running_magic(), manifest, sources, settings)
+
+
+def check_sources(manifest: Manifest, sources: Mapping[str, bytes]) -> None:
+    """Makes sure of what does not depend on the Python: names, encoding, entry.
+
+    Raises:
+        SourceInvalid: it is not so.
+    """
     texts = _decoded(sources)
     names = module_names(texts)
     check_entry(manifest.entry, {names[path]: text for path, text in texts.items()})
-    answer = await _run_worker({"task": manifest.name, "sources": texts}, settings)
+
+
+async def compile_for(
+    executable: str,
+    magic: int,
+    manifest: Manifest,
+    sources: Mapping[str, bytes],
+    settings: RegistrySettings = SETTINGS,
+) -> bytes:
+    """Compiles checked scripts with another Python's program.
+
+    Raises:
+        SourceInvalid: a script does not compile there.
+        CompilerFailed: the compiling process died, took too long, or makes other bytecode than `magic`.
+    """
+    texts = _decoded(sources)
+    names = module_names(texts)
+    request = {"task": manifest.name, "sources": texts, "optimize": settings.optimize}
+    answer = await _run_worker(executable, request, settings)
+    if answer["magic"] != magic:
+        raise CompilerFailed(f"{executable} has become another Python; restart the cloud")
     if problems := answer.get("problems"):
-        raise SourceInvalid("scripts do not compile:\n" + "\n".join(f"  {one}" for one in problems))
+        told = "\n".join(f"  {one}" for one in problems)
+        raise SourceInvalid(
+            f"scripts do not compile for {answer['tag']}:\n{told}\n"
+            f"mend them, or say in requires.python which Python they are for"
+        )
     modules = {names[path]: base64.b64decode(code) for path, code in answer["modules"].items()}
-    return encode_bytecode(modules, running_magic())
+    return encode_bytecode(modules, magic)
+
+
+async def describe_python(
+    executable: str, settings: RegistrySettings = SETTINGS
+) -> tuple[str, int]:
+    """Bytecode tag and magic number of a Python's program.
+
+    Raises:
+        CompilerFailed: it cannot be run.
+    """
+    answer = await _run_worker(executable, {"task": "", "sources": {}, "optimize": 0}, settings)
+    return answer["tag"], answer["magic"]
 
 
 def module_names(paths: Mapping[str, str]) -> dict[str, str]:
@@ -102,15 +150,18 @@ def _decoded(sources: Mapping[str, bytes]) -> dict[str, str]:
 
 
 async def _run_worker(
-    request: Mapping[str, object], settings: RegistrySettings
-) -> dict[str, dict[str, str]]:
-    worker = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-I", "-S", "-X", "utf8", str(_WORKER)),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    executable: str, request: Mapping[str, object], settings: RegistrySettings
+) -> dict[str, Any]:
+    try:
+        worker = await asyncio.create_subprocess_exec(
+            executable,
+            *("-I", "-S", "-X", "utf8", str(_WORKER)),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+    except OSError as error:
+        raise CompilerFailed(f"{executable} cannot be run ({error}); mend `pythons`") from None
     try:
         async with asyncio.timeout(settings.compile_seconds_max):
             out, errors = await worker.communicate(json.dumps(request).encode())
@@ -123,5 +174,5 @@ async def _run_worker(
     if worker.returncode != 0:
         last = errors.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
         raise CompilerFailed(f"the compiling process ended with {worker.returncode}: {last[0]}")
-    answer: dict[str, dict[str, str]] = json.loads(out)
+    answer: dict[str, Any] = json.loads(out)
     return answer

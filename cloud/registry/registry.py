@@ -21,7 +21,7 @@ from cloud.artifacts.blobs import BlobStore
 from cloud.keys.publishing import SignedRoles, SigningBase
 from cloud.keys.repository import TufRepository
 from cloud.keys.roles import TargetToSign, targets_to_sign
-from cloud.registry.compile import compile_sources
+from cloud.registry.builds import Builder
 from cloud.registry.errors import TaskUnknown, VersionUnknown
 from cloud.registry.settings import SETTINGS, RegistrySettings
 from cloud.registry.upload import CheckedUpload, Upload, check_upload
@@ -35,7 +35,6 @@ from device_agent.clock import Clock
 from device_agent.engine.format import decode_model
 from device_agent.failpoint import failpoint
 from device_agent.tasks.bundle import bundle_digest
-from device_agent.tasks.bytecode import python_tag
 from device_agent.tasks.director import BundleFile, Scope
 from device_agent.tasks.manifest import Manifest
 from device_agent.tasks.names import Namespace, sha256_digest, target_path
@@ -92,6 +91,7 @@ class TaskRegistry:
         self._repository = repository
         self._clock = clock
         self._settings = settings
+        self._builder = Builder(settings)
 
     async def prepare(self, namespace: str, upload: Upload, actor: str) -> PreparedVersion:
         """Validates, compiles and stores an upload, and gives its version a number.
@@ -108,8 +108,8 @@ class TaskRegistry:
         async with self._database.read() as connection:
             await require_namespace(connection, namespace)
         base = self._repository.signing_base(namespace, checked.manifest.name)
-        code = await compile_sources(checked.manifest, checked.sources, self._settings)
-        files = _files(checked, code)
+        builds = await self._builder.build(checked.manifest, checked.sources)
+        files = _files(checked, builds)
         for file in files:
             await self._blobs.put(file.data)
         failpoint("registry.prepare.stored")
@@ -371,11 +371,14 @@ def _digest(checked: CheckedUpload) -> str:
     )
 
 
-def _files(checked: CheckedUpload, code: bytes) -> list[_File]:
+def _files(checked: CheckedUpload, builds: Mapping[str, bytes]) -> list[_File]:
     scopes = {resource.path: resource.scope for resource in checked.manifest.resources}
     return [
         _File(kind=MANIFEST, path="manifest.json", data=checked.manifest.to_json()),
-        _File(kind=BYTECODE, path="code.bin", data=code, python_tag=python_tag()),
+        *(
+            _File(kind=BYTECODE, path="code.bin", data=code, python_tag=tag)
+            for tag, code in builds.items()
+        ),
         *(_File(kind=SOURCE, path=path, data=data) for path, data in checked.sources.items()),
         *(
             _File(kind=RESOURCE, path=path, data=data, scope=scopes[path])

@@ -33,6 +33,7 @@ from cloud.keys.expiry import ExpiryWatch
 from cloud.keys.online import OnlineKeys
 from cloud.keys.repository import TufRepository
 from cloud.registry.registry import TaskRegistry
+from cloud.registry.settings import RegistrySettings
 from cloud.rollout.service import ReleaseService
 from cloud.server.first_start import make_first_keys, make_first_token, make_namespaces
 from cloud.server.home import CloudHome
@@ -177,7 +178,8 @@ def _join(
     )
     site = Site(repository)
     enrolment = EnrolmentService(database, online.authority, clock, site)
-    registry = TaskRegistry(database, blobs, repository, clock)
+    builds = RegistrySettings(pythons=settings.pythons)
+    registry = TaskRegistry(database, blobs, repository, clock, builds)
     expiry = ExpiryWatch(lambda: [*repository.expiries(), *online.expiries()])
     trust = TrustOperations(database, clock, repository, online, expiry, gateway.follower.on_epoch)
     return CloudParts(

@@ -40,6 +40,7 @@ class ServerSettings:
         first_keys: Makes keys and a first token when the home has none.
         sync_interval_ms: How often devices come back while no release is on its way.
         sync_stepping_interval_ms: How often while one is; the smaller the fleet, the shorter this may be.
+        pythons: Programs of other Pythons that tasks are compiled for, beside this cloud's own.
         refresh_ms: How often TUF's online roles are looked at.
         drain_ms: Time that running requests get when the process is told to stop.
         otlp_endpoint: OTLP gRPC collector for traces; empty exports none.
@@ -63,6 +64,7 @@ class ServerSettings:
     first_keys: bool = True
     sync_interval_ms: int = 60_000
     sync_stepping_interval_ms: int = 5_000
+    pythons: tuple[str, ...] = ()
     refresh_ms: int = 3_600_000
     drain_ms: int = 10_000
     otlp_endpoint: str = ""

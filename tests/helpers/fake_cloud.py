@@ -142,9 +142,10 @@ class FakeCloud:
         resources: dict[str, bytes] | None = None,
         concurrency: int = 1,
         wall_ms: int = 1_000,
+        magic: int | None = None,
         schedule: Schedule | None = None,
     ) -> Published:
-        """Compiles and stores one version."""
+        """Compiles and stores one version; with another magic number, as for another Python."""
         manifest = Manifest(
             name=task,
             entry="main:on_event",
@@ -158,7 +159,9 @@ class FakeCloud:
         code = marshal.dumps(compile(source, "main.py", "exec"))
         contents = {
             "manifest.json": manifest.to_json(),
-            "code.bin": encode_bytecode({"main": code}, running_magic()),
+            "code.bin": encode_bytecode(
+                {"main": code}, running_magic() if magic is None else magic
+            ),
             **(resources or {}),
         }
         files = tuple(self._store(task, version, path, data) for path, data in contents.items())

@@ -16,6 +16,7 @@ from cloud.keys.publishing import Publisher, SignedRoles, sign_version
 from cloud.keys.repository import TufRepository
 from cloud.registry.errors import SourceInvalid, TaskUnknown, VersionUnknown
 from cloud.registry.registry import PreparedVersion, TaskRegistry
+from cloud.registry.settings import RegistrySettings
 from cloud.registry.upload import Upload
 from cloud.store.audit import verify_chain
 from cloud.store.database import Database
@@ -48,14 +49,22 @@ def upload(source: bytes = SOURCE, **files: bytes) -> Upload:
 class Site:
     """A registry over real keys, repository, blobs and database."""
 
-    def __init__(self, folder: Path, database: Database) -> None:
+    def __init__(
+        self, folder: Path, database: Database, settings: RegistrySettings | None = None
+    ) -> None:
         self.clock = ManualClock()
         keys = init_keys(folder / "keys", namespaces=[NAMESPACE], now_ms=self.clock.wall_ms())
         self.online = OnlineKeys.load(keys.online)
         self.publisher = Publisher.load(keys.path, NAMESPACE)
         self.repository = TufRepository(ObjectFolder.open("memory://"), self.online.repository)
         self.blobs = BlobStore.open("memory://")
-        self.registry = TaskRegistry(database, self.blobs, self.repository, self.clock)
+        self.registry = TaskRegistry(
+            database,
+            self.blobs,
+            self.repository,
+            self.clock,
+            settings or RegistrySettings(),
+        )
 
     def sign(self, prepared: PreparedVersion) -> SignedRoles:
         return sign_version(
