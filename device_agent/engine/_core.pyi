@@ -286,3 +286,49 @@ def kernel_matmul_each(
 def kernel_pool(
     threads: int, pieces: int, *, cancel_at: int = -1, nested: int = 0, cores: Sequence[int] = ...
 ) -> tuple[bool, tuple[int, ...], tuple[int, ...]]: ...
+def kernel_pool2d(
+    x: Tensor,
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    pads: Sequence[int],
+    out: Sequence[int],
+    *,
+    maximum: bool = True,
+    count_pads: bool = False,
+    blocked: bool = False,
+    threads: int = 1,
+    repeats: int = 1,
+    level: _Level | None = None,
+) -> tuple[Tensor, float]: ...
+def kernel_layer_norm(
+    x: Tensor,
+    residual: Tensor | None = None,
+    scale: Tensor | None = None,
+    shift: Tensor | None = None,
+    *,
+    epsilon: float = 1e-5,
+    threads: int = 1,
+    repeats: int = 1,
+    level: _Level | None = None,
+) -> tuple[Tensor, float]: ...
+def kernel_softmax(
+    x: Tensor, *, threads: int = 1, repeats: int = 1, level: _Level | None = None
+) -> tuple[Tensor, float]: ...
+def kernel_chain(
+    inputs: Sequence[Tensor],
+    steps: Sequence[tuple[str, int, int, int, str, float, float]],
+    shape: Sequence[int],
+    *,
+    threads: int = 1,
+    repeats: int = 1,
+    level: _Level | None = None,
+) -> tuple[Tensor, float]: ...
+def kernel_activate(
+    x: Tensor,
+    activation: _Activation,
+    low: float = 0.0,
+    high: float = 0.0,
+    *,
+    level: _Level | None = None,
+) -> Tensor: ...

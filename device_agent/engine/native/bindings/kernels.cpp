@@ -11,8 +11,11 @@
 #include <system_error>
 
 #include "bindings/binding.h"
+#include "kernels/chain.h"
 #include "kernels/convolution.h"
+#include "kernels/lines.h"
 #include "kernels/matmul.h"
+#include "kernels/pooling.h"
 #include "tensor/run.h"
 #include "threads/pool.h"
 
@@ -272,6 +275,171 @@ PyObject* matmul_each(PyObject* module, PyObject* args, PyObject* names) {
   });
 }
 
+// --- pooling, rows and chains -----------------------------------------------------------------------------------
+
+PyObject* pool2d(PyObject* module, PyObject* args, PyObject* names) {
+  const State& state = state_of_module(module);
+  return guarded(state, [&] {
+    static const char* const keywords[] = {"x", "kernel", "strides", "dilations", "pads", "out", "maximum", "count_pads",
+                                           "blocked", "threads", "repeats", "level", nullptr};
+    PyObject *x_, *kernel_, *strides_, *dilations_, *pads_, *out_;
+    int maximum = 1, count_pads = 0, blocked = 0;
+    const char* level = nullptr;
+    Timing timing;
+    if (!PyArg_ParseTupleAndKeywords(args, names, "OOOOOO|$pppiiz:kernel_pool2d", const_cast<char**>(keywords), &x_,
+                                     &kernel_, &strides_, &dilations_, &pads_, &out_, &maximum, &count_pads, &blocked,
+                                     &timing.threads, &timing.repeats, &level))
+      throw PythonError{};
+    const Kernels& kernels = kernels_from(level);
+    const Tensor x = floats_of(state, x_, 4);
+    const Dims kernel = dims_from(kernel_), strides = dims_from(strides_), dilations = dims_from(dilations_),
+               pads = dims_from(pads_), size = dims_from(out_);
+    if (kernel.rank() != 2 || strides.rank() != 2 || dilations.rank() != 2 || pads.rank() != 4 || size.rank() != 2)
+      throw ValueError("kernel, strides, dilations and out are two numbers, pads four");
+    const auto dim = [](int64_t n) { return static_cast<size_t>(n); };
+    const Pooling p{maximum != 0, blocked != 0, count_pads != 0, dim(x.shape()[0]), dim(x.shape()[1]),
+                    dim(x.shape()[2]), dim(x.shape()[3]), at_least(size[0], 0, "out"), at_least(size[1], 0, "out"),
+                    at_least(kernel[0], 1, "a kernel"), at_least(kernel[1], 1, "a kernel"),
+                    at_least(strides[0], 1, "a stride"), at_least(strides[1], 1, "a stride"),
+                    at_least(dilations[0], 1, "a dilation"), at_least(dilations[1], 1, "a dilation"),
+                    at_least(pads[0], 0, "a pad"), at_least(pads[1], 0, "a pad"), at_least(pads[2], 0, "a pad"),
+                    at_least(pads[3], 0, "a pad")};
+    const Tensor out(Spec{Dtype::float32, {x.shape()[0], x.shape()[1], size[0], size[1]}});
+    const Laid in_laid(p.blocked, p.batch, p.channels, p.in_height, p.in_width, kernels);
+    const Laid out_laid(p.blocked, p.batch, p.channels, p.out_height, p.out_width, kernels);
+    const Picture plain_in = plain_picture(p.channels, p.in_height, p.in_width);
+    const Run alone{kernels};
+    const float* in = x.as<float>();
+    float* made = out.as<float>();
+    if (p.blocked) {
+      to_blocked(in, plain_in, in_laid.data.at, in_laid.picture, p.batch, p.channels, p.in_height, p.in_width, alone);
+      in = in_laid.data.at;
+      made = out_laid.data.at;
+    }
+    const double seconds = timing.fastest(
+        kernels, [&](const Run& run) { pool_picture(p, in, in_laid.picture, made, out_laid.picture, run); });
+    if (p.blocked)
+      to_plain(made, out_laid.picture, out.as<float>(), plain_picture(p.channels, p.out_height, p.out_width), p.batch,
+               p.channels, p.out_height, p.out_width, alone);
+    return result(state, out, seconds);
+  });
+}
+
+PyObject* layer_norm(PyObject* module, PyObject* args, PyObject* names) {
+  const State& state = state_of_module(module);
+  return guarded(state, [&] {
+    static const char* const keywords[] = {"x", "residual", "scale", "shift", "epsilon", "threads", "repeats", "level",
+                                           nullptr};
+    PyObject *x_, *residual_ = Py_None, *scale_ = Py_None, *shift_ = Py_None;
+    double epsilon = 1e-5;
+    const char* level = nullptr;
+    Timing timing;
+    if (!PyArg_ParseTupleAndKeywords(args, names, "O|OOO$diiz:kernel_layer_norm", const_cast<char**>(keywords), &x_,
+                                     &residual_, &scale_, &shift_, &epsilon, &timing.threads, &timing.repeats, &level))
+      throw PythonError{};
+    const Kernels& kernels = kernels_from(level);
+    const Tensor x = floats_of(state, x_, 2), out(x.spec());
+    const int64_t columns = x.shape()[1];
+    const auto residual = maybe_floats(state, residual_, x.shape());
+    const auto scale = maybe_floats(state, scale_, {columns}), shift = maybe_floats(state, shift_, {columns});
+    const LayerNorm norm{static_cast<size_t>(x.shape()[0]), static_cast<size_t>(columns), static_cast<float>(epsilon),
+                         x.as<float>(), data_of(residual), data_of(scale), data_of(shift), out.as<float>(), nullptr};
+    const double seconds = timing.fastest(kernels, [&](const Run& run) { normalize(norm, run); });
+    return result(state, out, seconds);
+  });
+}
+
+PyObject* softmax_rows(PyObject* module, PyObject* args, PyObject* names) {
+  const State& state = state_of_module(module);
+  return guarded(state, [&] {
+    static const char* const keywords[] = {"x", "threads", "repeats", "level", nullptr};
+    PyObject* x_;
+    const char* level = nullptr;
+    Timing timing;
+    if (!PyArg_ParseTupleAndKeywords(args, names, "O|$iiz:kernel_softmax", const_cast<char**>(keywords), &x_,
+                                     &timing.threads, &timing.repeats, &level))
+      throw PythonError{};
+    const Tensor x = floats_of(state, x_, 2), out(x.spec());
+    const double seconds = timing.fastest(kernels_from(level), [&](const Run& run) {
+      softmax(x.as<float>(), out.as<float>(), static_cast<size_t>(x.shape()[0]), static_cast<size_t>(x.shape()[1]), run);
+    });
+    return result(state, out, seconds);
+  });
+}
+
+ChainOp chain_op_named(const std::string& name) {
+  static constexpr const char* names[] = {"add",     "subtract", "multiply", "divide", "maximum",     "minimum",
+                                          "activate", "negative", "absolute", "square", "square_root", "reciprocal",
+                                          "logarithm"};
+  for (size_t i = 0; i < std::size(names); ++i)
+    if (name == names[i]) return static_cast<ChainOp>(i);
+  throw ValueError("no step '" + name + "' of a chain");
+}
+
+std::vector<ChainStep> chain_steps(PyObject* steps) {
+  const Owned all(PySequence_Tuple(steps));
+  std::vector<ChainStep> made;
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(all.get()); ++i) {
+    const char *op, *activation;
+    unsigned char a, b, to;
+    double low, high;
+    if (!PyArg_ParseTuple(PyTuple_GET_ITEM(all.get(), i), "sbbbsdd", &op, &a, &b, &to, &activation, &low, &high))
+      throw PythonError{};
+    made.push_back({chain_op_named(op), a, b, to, activation_named(activation), static_cast<float>(low),
+                    static_cast<float>(high)});
+  }
+  return made;
+}
+
+PyObject* chain(PyObject* module, PyObject* args, PyObject* names) {
+  const State& state = state_of_module(module);
+  return guarded(state, [&] {
+    static const char* const keywords[] = {"inputs", "steps", "shape", "threads", "repeats", "level", nullptr};
+    PyObject *inputs_, *steps_, *shape_;
+    const char* level = nullptr;
+    Timing timing;
+    if (!PyArg_ParseTupleAndKeywords(args, names, "OOO|$iiz:kernel_chain", const_cast<char**>(keywords), &inputs_,
+                                     &steps_, &shape_, &timing.threads, &timing.repeats, &level))
+      throw PythonError{};
+    const Kernels& kernels = kernels_from(level);
+    const Dims shape = dims_from(shape_);
+    if (shape.rank() != 3) throw ValueError("a chain has three axes: outer, middle, inner");
+    const Tensor out(Spec{Dtype::float32, shape});
+    const Owned all(PySequence_Tuple(inputs_));
+    std::vector<Tensor> held;
+    std::vector<ChainInput> inputs;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(all.get()); ++i) {
+      held.push_back(need_tensor(state, PyTuple_GET_ITEM(all.get(), i)).expanded(shape));
+      if (held.back().dtype() != Dtype::float32) throw DtypeError("a chain takes float32");
+      const Dims& steps = held.back().strides();
+      inputs.push_back({held.back().as<float>(), steps[0], steps[1], shape[2] == 1 ? 0 : steps[2]});
+    }
+    const std::vector<ChainStep> steps = chain_steps(steps_);
+    const auto dim = [&](int axis) { return static_cast<size_t>(shape[axis]); };
+    const Chain made{dim(0), dim(1), dim(2), inputs, steps, out.as<float>()};
+    if (!chain_fits(made)) throw ValueError("the chain reads what is not written, or is too long");
+    const double seconds = timing.fastest(kernels, [&](const Run& run) { run_chain(made, run); });
+    return result(state, out, seconds);
+  });
+}
+
+PyObject* activate(PyObject* module, PyObject* args, PyObject* names) {
+  const State& state = state_of_module(module);
+  return guarded(state, [&] {
+    static const char* const keywords[] = {"x", "activation", "low", "high", "level", nullptr};
+    PyObject* x_;
+    const char *activation = nullptr, *level = nullptr;
+    double low = 0, high = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, names, "Os|dd$z:kernel_activate", const_cast<char**>(keywords), &x_,
+                                     &activation, &low, &high, &level))
+      throw PythonError{};
+    const Tensor x = floats_of(state, x_, 1), out(x.spec());
+    kernels_from(level).activate_line(activation_named(activation), x.as<float>(), out.as<float>(),
+                                      static_cast<size_t>(x.size()), static_cast<float>(low), static_cast<float>(high));
+    return wrap(state, out);
+  });
+}
+
 // --- the pool ---------------------------------------------------------------------------------------------------
 
 // What a test sees of a round: how often each piece ran, and which worker had it last.
@@ -348,6 +516,16 @@ PyMethodDef kernel_functions[] = {
      METH_VARARGS | METH_KEYWORDS, "A matrix product with a packed right side: (result, seconds of the fastest run)."},
     {"kernel_matmul_each", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(matmul_each)),
      METH_VARARGS | METH_KEYWORDS, "Products of many matrices: (result, seconds of the fastest run)."},
+    {"kernel_pool2d", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(pool2d)),
+     METH_VARARGS | METH_KEYWORDS, "Pooling of pictures: (result, seconds of the fastest run)."},
+    {"kernel_layer_norm", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(layer_norm)),
+     METH_VARARGS | METH_KEYWORDS, "Layer normalisation of rows: (result, seconds of the fastest run)."},
+    {"kernel_softmax", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(softmax_rows)),
+     METH_VARARGS | METH_KEYWORDS, "Softmax of rows: (result, seconds of the fastest run)."},
+    {"kernel_chain", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(chain)),
+     METH_VARARGS | METH_KEYWORDS, "A chain of elementwise steps: (result, seconds of the fastest run)."},
+    {"kernel_activate", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(activate)),
+     METH_VARARGS | METH_KEYWORDS, "An activation over a vector."},
     {"kernel_pool", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(pool_round)),
      METH_VARARGS | METH_KEYWORDS, "One round of a pool: (finished, times each piece ran, its worker)."},
     {nullptr, nullptr, 0, nullptr},

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "kernels/depthwise.h"
+#include "kernels/rows.h"
 #include "kernels/tile.h"
 #include "kernels/winograd.h"
 
@@ -42,6 +43,8 @@ struct Gemm {
   const std::atomic<bool>* cancelled = nullptr;  // once it is true, the product is left unfinished
 };
 
+struct ChainStep;
+
 struct Kernels {
   Level level;
   BinaryKernel<float> binary_f32;
@@ -66,6 +69,9 @@ struct Kernels {
   uint8_t tile_rows[tile_vectors_max + 1];    // the most, by vectors
   void (*tile)(int vectors, int rows, const Tile& tile);
   void (*depthwise_line)(const DepthwiseLine& line);
+  void (*normalize_row)(const NormRow& row);
+  void (*pool_row)(const PoolRow& row);
+  void (*chain_step)(const ChainStep& step, const float* a, const float* b, float* to, size_t n);
   void (*activate_line)(Activation activation, const float* x, float* out, size_t n, float low, float high);
   // out[x * out_pixel + c] = in[c * in_channel + x * in_pixel], x < width, c < channels; zero up to `lanes`.
   void (*interleave)(const float* in, ptrdiff_t in_channel, ptrdiff_t in_pixel, size_t channels, float* out,

@@ -90,5 +90,10 @@ Simd<T, N> where_less(Simd<T, N> a, Simd<T, N> b, Simd<T, N> yes, Simd<T, N> no)
 template <typename T, int N>
 Simd<T, N> keep_nan(Simd<T, N> a, Simd<T, N> b) { return {b.v != b.v ? b.v : a.v}; }
 
+// Each whole number as a float.
+template <int N>
+Simd<float, N> to_float(Simd<int32_t, N> x) { return {__builtin_convertvector(x.v, typename Simd<float, N>::Vector)}; }
+inline Simd<float, 1> to_float(Simd<int32_t, 1> x) { return {static_cast<float>(x.v)}; }
+
 }  // namespace
 }  // namespace shoal

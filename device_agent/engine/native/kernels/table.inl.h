@@ -1,5 +1,6 @@
 // The table of one level: LANES floats a vector, tiles of TILE_ROWS by TILE_VECTORS vectors. Its includer sets these, and
 // for the tiles of kernels/tile.h BLOCK floats a vector, REGISTERS of the machine, PANEL vectors and MEMORY_OPERAND.
+#include "kernels/chain_step.h"
 #include "kernels/kernels.h"
 #include "kernels/simd.h"
 //
@@ -7,8 +8,10 @@
 #include "kernels/gemm.inl.h"
 //
 #include "kernels/activation.inl.h"
+#include "kernels/chain.inl.h"
 #include "kernels/depthwise.inl.h"
 #include "kernels/layout.inl.h"
+#include "kernels/lines.inl.h"
 #include "kernels/tile.inl.h"
 #include "kernels/winograd.inl.h"
 
@@ -50,6 +53,9 @@ constexpr Kernels table = {
     {0, rows_max<1>, rows_max<2>, rows_max<3>, rows_max<4>},
     tile,
     depthwise_line<BLOCK>,
+    normalize_row<BLOCK>,
+    pool_row<BLOCK>,
+    chain_step<BLOCK>,
     activate_line<BLOCK>,
     interleave<BLOCK>,
     deinterleave<BLOCK>,
