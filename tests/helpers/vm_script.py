@@ -20,11 +20,15 @@ from tests.helpers.tasks_in_vm import make_event, make_spec
 
 
 def run_vm_script(
-    body: str, *, timeout_s: float = 60, environment: Mapping[str, str] | None = None
+    body: str,
+    *,
+    timeout_s: float = 60,
+    environment: Mapping[str, str] | None = None,
+    python: str = sys.executable,
 ) -> "subprocess.CompletedProcess[str]":
     """Runs `body` after the usual imports and `install()`; what it prints and its exit status are the result."""
     return subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", _HEAD + textwrap.dedent(body)],
+        [python, "-X", "faulthandler", "-c", _HEAD + textwrap.dedent(body)],
         cwd=ROOT,
         env={**os.environ, **(environment or {})},
         capture_output=True,
