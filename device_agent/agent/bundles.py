@@ -22,7 +22,7 @@ from device_agent.tasks.director import BundleFile, TaskInstruction
 from device_agent.tasks.errors import BundleInvalid
 from device_agent.tasks.manifest import Manifest
 from device_agent.tasks.names import digest_hex
-from device_agent.tasks.paths import MADE_BY_CLOUD, path_problem
+from device_agent.tasks.paths import MADE_BY_CLOUD, clashes, path_problem
 
 MANIFEST = "manifest.json"
 BYTECODE = "code.bin"
@@ -72,6 +72,8 @@ def check_paths(instruction: TaskInstruction) -> None:
         problem = path_problem(path)
         if problem is not None:
             raise BundleInvalid(f"{instruction.task}: the path {path!r} {problem}")
+    if found := clashes(paths):
+        raise BundleInvalid(f"{instruction.task}: {found[0]}")
 
 
 def assemble(
@@ -152,8 +154,10 @@ def is_intact(path: Path, digest: str, size: int) -> bool:
             if os.fstat(file.fileno()).st_size != size:
                 return False
             return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}" == digest
-    except FileNotFoundError:
-        return False
+    except OSError:
+        return (
+            False  # not there, no file, or a disk that does not give it back: it is fetched again
+        )
 
 
 def clean_up(
@@ -176,17 +180,22 @@ def clean_up(
         for folder in _entries(task):
             if folder not in known:
                 _remove(folder, removed)
-        if not any(task.iterdir()):
+        if not task.is_dir() or task.is_symlink():
+            _remove(task, removed)
+        elif not any(task.iterdir()):
             task.rmdir()
     for folder in _entries(folders.assembly):
         _remove(folder, removed)
     kept = 0
-    for file in sorted(
-        _entries(folders.files), key=lambda path: path.stat().st_mtime_ns, reverse=True
-    ):
-        kept += file.stat().st_size
-        if file.name.partition(".")[0] not in downloads or kept > partials_bytes_max:
-            kept -= file.stat().st_size
+    newest = sorted(
+        _entries(folders.files), key=lambda path: path.lstat().st_mtime_ns, reverse=True
+    )
+    for file in newest:
+        size = file.lstat().st_size
+        wanted = file.name.partition(".")[0] in downloads and _is_plain(file)
+        if wanted and kept + size <= partials_bytes_max:
+            kept += size
+        else:
             _remove(file, removed)
     return removed
 
@@ -201,7 +210,11 @@ def sync_folder(folder: Path) -> None:
 
 
 def _entries(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []
+    return sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
 
 
 def _remove(path: Path, removed: list[Path]) -> None:

@@ -4,17 +4,21 @@ Rules of this module:
 
 - Whoever embeds the agent implements DeviceConditions; on Linux a file says it: HOME/conditions.json,
   {"battery_percent": 80, "charging": true, "network": "unmetered" | "metered" | "offline"}, all optional.
-- The file is read again when it changed. A file that cannot be read keeps what was known and is reported once.
+- The file is read again when it changed. A file that cannot be read, or says what cannot be, keeps what was known and
+  is reported once.
 """
 
 import enum
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Annotated, Final, Protocol
 
 import msgspec
 
 FILE_BYTES_MAX = 4096
+# What stands for the stamp of a file that cannot be looked at.
+UNREADABLE: Final = (-1, -1)
+type Percent = Annotated[int, msgspec.Meta(ge=0, le=100)]
 
 
 class Network(enum.StrEnum):
@@ -34,7 +38,7 @@ class Conditions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         network: What a download would cost.
     """
 
-    battery_percent: int | None = None
+    battery_percent: Percent | None = None
     charging: bool = False
     network: Network = Network.UNMETERED
 
@@ -71,10 +75,12 @@ class FileConditions:
         """The conditions now; without a file, those of a device on mains and unmetered."""
         try:
             status = self._path.stat()
+            stamp = (status.st_mtime_ns, status.st_size)
         except FileNotFoundError:
             self._stamp, self._known = None, Conditions()
             return self._known
-        stamp = (status.st_mtime_ns, status.st_size)
+        except OSError:
+            stamp = UNREADABLE
         if stamp != self._stamp:
             self._stamp = stamp
             self._reread()
@@ -84,6 +90,8 @@ class FileConditions:
         try:
             with self._path.open("rb") as file:
                 data = file.read(FILE_BYTES_MAX + 1)
+            if len(data) > FILE_BYTES_MAX:
+                raise ValueError(f"it is longer than {FILE_BYTES_MAX} bytes")
             self._known = msgspec.json.decode(data, type=Conditions)
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:  # DecodeError is a ValueError
             self._on_invalid(f"{self._path}: {error}; what was known before stays in use")

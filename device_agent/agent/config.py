@@ -10,6 +10,8 @@
 Rules of this module:
 
 - Unknown tables and keys are refused: a misspelt limit must not become the default limit.
+- A limit with which the agent could never work is refused (zero tries, no room for one document), and so is what the
+  cloud would refuse at every call (facts or messages longer than the wire allows).
 - Every problem is told at once.
 """
 
@@ -21,6 +23,7 @@ from typing import Any
 
 from device_agent.agent.errors import ConfigInvalid
 from device_agent.agent.settings import AgentSettings, LocalPolicy
+from device_agent.tasks.director import TASKS_MAX
 
 FILE = "agent.toml"
 FILE_BYTES_MAX = 64 * 1024
@@ -28,6 +31,32 @@ ATTRIBUTES_MAX = 32
 KEY_BYTES_MAX = 64
 VALUE_BYTES_MAX = 256
 TABLES = frozenset({"app", "attributes", "policy", "limits", "metrics", "tracing"})
+# What SQLite and every clock of ours can hold.
+NUMBER_MAX = 2**53 - 1
+# Zero is a meaning of its own: nothing is kept, nothing is waited for, nothing is admitted.
+MAY_BE_ZERO = frozenset(
+    {
+        "battery_percent_min",
+        "metered_bytes_max",
+        "disk_quota_bytes",
+        "seen_uids_max",
+        "hurry_ms_max",
+        "skew_ms_max",
+        "tunnel_idle_ms",
+        "partials_bytes_max",
+        "recording_bytes_max",
+        "drain_ms_max",
+    }
+)
+# A document makes up to two acknowledgements a task, and is taken only when all of them have room.
+ACKS_MIN = 2 * TASKS_MAX
+# What the cloud takes in one call; protos/shoal says so.
+ON_THE_WIRE: Mapping[str, int] = {
+    "acks_per_sync_max": 64,
+    "reports_per_message_max": 256,
+    "message_bytes_max": 256 * 1024,
+}
+PAIRS = (("retry_ms_min", "retry_ms_max"), ("sync_after_ms_min", "sync_after_ms_max"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,14 +79,20 @@ def load_config(home: Path) -> AgentConfig:
     """
     path = home / FILE
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(FILE_BYTES_MAX + 1)
     except FileNotFoundError:
         return AgentConfig()
+    except OSError as error:
+        raise ConfigInvalid(f"{path} cannot be read: {error.strerror}") from error
     if len(data) > FILE_BYTES_MAX:
         raise ConfigInvalid(f"{path}: longer than {FILE_BYTES_MAX} bytes")
     try:
         document = tomllib.loads(data.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # TOMLDecodeError is a ValueError, and so are others
         raise ConfigInvalid(f"{path}: {error}") from error
     problems: list[str] = []
     config = _read(document, problems)
@@ -77,11 +112,11 @@ def _read(document: Mapping[str, Any], problems: list[str]) -> AgentConfig:
     limits = _keys("limits", tables["limits"], _integers(AgentSettings), problems)
     for table in (policy, limits):
         for name, value in table.items():
-            if value < 0:
-                problems.append(f"{name} is {value}; it must be 0 or more")
+            _check_number(name, value, problems)
+    _check_pairs(limits, problems)
     port = metrics.get("port", 0)
     if not 0 <= port <= 65_535:
-        problems.append(f"metrics.port is {port}; use 0 to 65535")
+        problems.append(f"metrics.port is {_shown(port)}; use 0 to 65535")
     attributes = _attributes(tables["attributes"], problems)
     if problems:
         return AgentConfig()
@@ -93,6 +128,32 @@ def _read(document: Mapping[str, Any], problems: list[str]) -> AgentConfig:
         metrics_port=port,
         tracing_endpoint=tracing.get("endpoint", ""),
     )
+
+
+def _check_number(name: str, value: int, problems: list[str]) -> None:
+    least = ACKS_MIN if name == "acks_max" else 0 if name in MAY_BE_ZERO else 1
+    most = 100 if name == "battery_percent_min" else ON_THE_WIRE.get(name, NUMBER_MAX)
+    if value < least:
+        problems.append(f"{name} is {_shown(value)}; it must be {least} or more")
+    elif value > most:
+        problems.append(f"{name} is {_shown(value)}; it must be {most} or less")
+
+
+def _check_pairs(limits: Mapping[str, int], problems: list[str]) -> None:
+    known = AgentSettings()
+    for low, high in PAIRS:
+        least, most = (limits.get(name, getattr(known, name)) for name in (low, high))
+        if least > most:
+            problems.append(f"{low} is {least}, more than {high}, which is {most}")
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except (
+        ValueError
+    ):  # Python writes no number of thousands of digits; TOML's hexadecimal reads one
+        return "a number of too many digits"
 
 
 def _table(document: Mapping[str, Any], name: str, problems: list[str]) -> Mapping[str, Any]:
@@ -115,7 +176,7 @@ def _keys(
         if name not in known:
             problems.append(f"{table}.{name} is unknown; known are {', '.join(sorted(known))}")
         elif type(value) is not known[name]:
-            problems.append(f"{table}.{name} must be {known[name].__name__}, not {value!r}")
+            problems.append(f"{table}.{name} must be {known[name].__name__}, not {_shown(value)}")
         else:
             found[name] = value
     return found
@@ -126,9 +187,9 @@ def _attributes(table: Mapping[str, Any], problems: list[str]) -> dict[str, str]
         problems.append(f"[attributes] has {len(table)} keys; {ATTRIBUTES_MAX} are allowed")
     for key, value in table.items():
         if not isinstance(value, str):
-            problems.append(f"attributes.{key} must be a string, not {value!r}")
-        elif len(key.encode()) > KEY_BYTES_MAX or len(value.encode()) > VALUE_BYTES_MAX:
+            problems.append(f"attributes.{key} must be a string, not {_shown(value)}")
+        elif not 0 < len(key.encode()) <= KEY_BYTES_MAX or len(value.encode()) > VALUE_BYTES_MAX:
             problems.append(
-                f"attributes.{key}: a key has at most {KEY_BYTES_MAX} bytes, a value {VALUE_BYTES_MAX}"
+                f"attributes.{key}: a key has 1 to {KEY_BYTES_MAX} bytes, a value at most {VALUE_BYTES_MAX}"
             )
     return {key: value for key, value in table.items() if isinstance(value, str)}

@@ -137,7 +137,10 @@ class AgentCore:
             self._ground.observer.storage_failed(error.code, str(error))
             return [FeedAnswer(status=FeedStatus.REFUSED, code=STORAGE_FAILED) for _ in events]
         failpoint("agent.feed.stored")
-        self._recorder.take(events)
+        logged = FeedStatus.ACCEPTED
+        self._recorder.take(
+            [one for one, answer in zip(events, answers, strict=True) if answer.status is logged]
+        )
         self._ground.observer.fed(answers)
         self.runner.wake()
         return answers

@@ -37,6 +37,7 @@ UNREACHABLE = frozenset(
 )
 CALL_TIMEOUT_S = 20.0
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+SEQUENCE_CHARS_MAX = 20  # of 64 bits
 ERROR_CODE = "shoal-error-code"
 EXPECTED_SEQUENCE = "shoal-expected-sequence"
 
@@ -129,8 +130,9 @@ def named_error(error: grpc.aio.AioRpcError) -> PeerUnreachable | PeerRefused:
     text = f"{error.code().name} {code}: {error.details()}"
     if code == "DEVICE_REVOKED":
         return Revoked(f"{text}; enrol this device again")
-    if code == "REPORT_GAP":
-        return ReportGap(text, expected=int(str(trailing.get(EXPECTED_SEQUENCE, "0"))))
+    expected = str(trailing.get(EXPECTED_SEQUENCE, "0"))
+    if code == "REPORT_GAP" and len(expected) <= SEQUENCE_CHARS_MAX and expected.isdecimal():
+        return ReportGap(text, expected=int(expected))
     if error.code() in UNREACHABLE and not code:
         return PeerUnreachable(f"{text}; what is held goes on, and the agent tries again")
     return PeerRefused(text)

@@ -6,6 +6,7 @@ Rules of this module:
 - `status` reads and never writes; it works beside a running agent.
 """
 
+import contextlib
 import fcntl
 import os
 import sqlite3
@@ -21,6 +22,8 @@ from device_agent.agent.store.held import AgentRow, Held, TaskRow
 
 LOCK = "agent.lock"
 SOCKET = "agent.sock"
+# How often in a row the lock may be in the hands of somebody who only looks.
+LOOKS_MAX = 1_000
 
 
 @contextmanager
@@ -37,24 +40,44 @@ def locked(home: Path) -> Iterator[None]:
     except OSError as error:
         raise StoreFailed(f"{error}; let the agent write in its home folder") from error
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise HomeInUse(
-                f"another agent runs in {home}; stop it first or use another folder"
-            ) from None
+        if not _lock(descriptor):
+            raise HomeInUse(f"another agent runs in {home}; stop it first or use another folder")
         yield
     finally:
         os.close(descriptor)
 
 
+def _lock(descriptor: int) -> bool:
+    """Takes the lock; who only looks whether an agent runs holds it for a moment, and is waited for."""
+    for _ in range(LOOKS_MAX):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False  # somebody has it for himself: an agent
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.sched_yield()
+    return False
+
+
 def is_running(home: Path) -> bool:
     """Whether an agent runs in this home folder."""
     try:
-        with locked(home):
-            return False
-    except HomeInUse:
+        descriptor = os.open(home / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StoreFailed(f"{error}; let the agent read its home folder") from error
+    try:
+        # Shared: two who look at the same time do not take each other for an agent.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,9 +100,15 @@ def read_status(home: Path) -> Status | None:
     path = home / DATABASE
     if not path.exists():
         return None
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        # As a URI with its special characters quoted: a home folder may be called anything.
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    except sqlite3.Error as error:
+        raise named_error(error, path) from error
     try:
         held = Held(connection)
+        if not held.is_made():
+            return None
         return Status(
             running=is_running(home),
             agent=held.agent(),

@@ -1,4 +1,4 @@
-"""What the agent lets be seen: the base sees nothing, the process's own (metrics.py) logs and counts."""
+"""What the agent lets be seen: the base sees nothing, the process's own (process_observer.py) logs and counts."""
 
 from collections.abc import Sequence
 

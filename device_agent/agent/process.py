@@ -161,6 +161,8 @@ class AgentProcess:
             await self._trust.refresh(now_ms)
         except ShoalError as error:
             self._observer.warn(f"{error.code}: {error}")
+        except OSError as error:
+            self._observer.warn(f"DEVICE_STORAGE_FAILED: {error}; the disk is tried again later")
 
 
 def load_identity(home: Path) -> Identity:

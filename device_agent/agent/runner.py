@@ -255,8 +255,10 @@ class Runner:
             current = self._store.held.tasks()[work.task]
             ran_current = current.digest == row.digest and result.outcome == OK
             previous = "" if ran_current else current.previous_digest
-            if current.deaths or previous != current.previous_digest:
-                current = replace(current, deaths=0, previous_digest=previous)
+            # What was dropped did not run: it clears nobody.
+            deaths = current.deaths if result.outcome == DEADLINE_PASSED else 0
+            if (deaths, previous) != (current.deaths, current.previous_digest):
+                current = replace(current, deaths=deaths, previous_digest=previous)
                 self._store.held.put_task(current)
                 self._store.held.keep_bundles(current)
         self._observer.ran(work.task, row.version, result)

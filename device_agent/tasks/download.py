@@ -43,6 +43,7 @@ from device_agent.tasks.trust_errors import (
 )
 
 PART_SUFFIX: Final = ".part"
+NUMBER_CHARS_MAX: Final = 19  # of 64 bits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,7 +278,7 @@ def _check_answer(one: Wanted, body: Body, offset: int) -> bool:
             return True
     if status == 200 and not offset:
         declared = body.headers.get("content-length", "")
-        if declared.isdecimal() and int(declared) > one.size:
+        if _number(declared) > one.size:
             one.part.unlink()
             raise FileTooLong(f"{one.url}: {declared} bytes are offered, {one.size} were signed")
         return True
@@ -297,10 +298,14 @@ def _content_range(text: str) -> tuple[int, int]:
     """Start and total of "bytes 5-9/10"; (-1, -1) when it is anything else."""
     unit, _, rest = text.partition(" ")
     span, _, total = rest.partition("/")
-    start = span.partition("-")[0]
-    if unit != "bytes" or not start.isdecimal() or not total.isdecimal():
+    if unit != "bytes":
         return -1, -1
-    return int(start), int(total)
+    return _number(span.partition("-")[0]), _number(total)
+
+
+def _number(text: str) -> int:
+    """A count of bytes; -1 when it is none, or longer than any."""
+    return int(text) if text.isdecimal() and len(text) <= NUMBER_CHARS_MAX else -1
 
 
 def _resume(file: BinaryIO, hasher: "hashlib._Hash", size: int) -> int:

@@ -11,6 +11,7 @@ Rules of this module:
 import base64
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,9 +26,9 @@ from cryptography.x509.oid import NameOID
 
 from device_agent.failpoint import failpoint
 from device_agent.tasks.errors import NameInvalid
-from device_agent.tasks.fetch import Fetcher, Headers
+from device_agent.tasks.fetch import Fetcher, Headers, check_address
 from device_agent.tasks.identity import Identity, keep, key_pem, own_key
-from device_agent.tasks.names import Namespace, device_id_of
+from device_agent.tasks.names import Namespace, device_id_of, is_text
 from device_agent.tasks.proof import PURPOSE_RENEW
 from device_agent.tasks.settings import IDENTITY
 from device_agent.tasks.trust_errors import (
@@ -38,6 +39,7 @@ from device_agent.tasks.trust_errors import (
 )
 
 CODE_CHARS_MAX: Final = 2048
+_FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}")
 
 type FetcherFor = Callable[[str, bytes | None], Fetcher]
 """Makes a Fetcher for (url, CA in PEM); without a CA it trusts any certificate, for the first look at the CA only."""
@@ -72,8 +74,9 @@ class EnrolmentCode(msgspec.Struct, frozen=True):
             data = base64.b64decode(plain + "=" * (-len(plain) % 4), altchars=b"-_", validate=True)
             code = msgspec.json.decode(data, type=cls)
             Namespace.parse(code.namespace)
-            if not code.url.startswith("https://") or len(bytes.fromhex(code.ca_sha256)) != 32:
-                raise ValueError("its address or fingerprint is malformed")
+            if not _FINGERPRINT.fullmatch(code.ca_sha256):
+                raise ValueError("its fingerprint is malformed")
+            check_address(code.url)
         except (ValueError, RecursionError, msgspec.DecodeError, NameInvalid) as error:
             raise EnrolmentCodeInvalid(
                 "this is no enrolment code; copy the whole line that `shoal device token create` printed"
@@ -244,6 +247,6 @@ def _read_answer(path: str, status: int, data: bytes) -> dict[str, object]:
 
 def _text(answer: Mapping[str, object], name: str) -> str:
     value = answer.get(name)
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not is_text(value):
         raise EnrolmentFailed(f"the cloud's answer has no {name}; is it another version?")
     return value

@@ -60,6 +60,18 @@ class Fetcher(Protocol):
         ...
 
 
+def check_address(url: str) -> tuple[str, int]:
+    """Host and port of the cloud's HTTPS face.
+
+    Raises:
+        ValueError: it is no "https://host:port".
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise ValueError(f"{url!r} is not an https:// address")
+    return parts.hostname, parts.port or 443
+
+
 class HttpFetcher:
     """A Fetcher over HTTPS with kept connections."""
 
@@ -73,15 +85,13 @@ class HttpFetcher:
             ca_pem: The cloud's CA; None only to fetch that CA, whose fingerprint the caller checks.
             settings: Time-outs.
         """
-        parts = urlsplit(url)
-        if parts.scheme != "https" or parts.hostname is None:
-            raise ValueError(f"{url!r} is not an https:// address")
+        host, port = check_address(url)
         timeout = urllib3.Timeout(
             connect=settings.connect_timeout_ms / 1000, read=settings.read_timeout_ms / 1000
         )
         self._pool = urllib3.HTTPSConnectionPool(
-            parts.hostname,
-            parts.port or 443,
+            host,
+            port,
             timeout=timeout,
             maxsize=settings.concurrency + 1,
             ssl_context=_context(ca_pem),

@@ -182,7 +182,10 @@ def parse_manifest(toml_text: str) -> Manifest:
         raise _refused(f"is longer than {SOURCE_BYTES_MAX} bytes; move data into resources")
     try:
         document = tomllib.loads(toml_text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # a number of too many digits is a plain ValueError
         raise _refused(f"is not TOML: {error}") from None
     return _read(Manifest, document, toml_text)
 

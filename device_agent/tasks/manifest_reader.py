@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from device_agent.tasks.errors import ManifestInvalid, NameInvalid, Problem
-from device_agent.tasks.names import check_task_name, check_topic
+from device_agent.tasks.names import check_task_name, check_topic, is_text
 from device_agent.tasks.paths import path_problem
 
 PYTHON_TAG = re.compile(r"cpython-3[0-9]{2}")
@@ -135,7 +135,9 @@ class Table:
             good = whole or (isinstance(value, float) and math.isfinite(value))
             if not key.isidentifier():
                 self._note(key, "is no name; use letters, digits and _")
-            elif not good and not (isinstance(value, str) and len(value) <= chars_max):
+            elif not good and not (
+                isinstance(value, str) and len(value) <= chars_max and is_text(value)
+            ):
                 self._note(key, f"must be a number, true, false, or text of at most {chars_max}")
             else:
                 kept[key] = value
@@ -257,7 +259,12 @@ def _holds(holds: Callable[[str], bool], item: str) -> bool:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (
+        ValueError
+    ):  # Python writes no number of thousands of digits; TOML's hexadecimal reads one
+        return "a number of too many digits"
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -266,7 +273,7 @@ def _find_lines(source: str) -> dict[str, int]:
     lines: dict[str, int] = {}
     rows: dict[str, int] = {}
     table = ""
-    for number, line in enumerate(source.splitlines(), start=1):
+    for number, line in enumerate(source.split("\n"), start=1):  # TOML's lines end nowhere else
         if header := _HEADER.match(line):
             table = header[2]
             if header[1] == "[[":

@@ -107,6 +107,11 @@ def check_release_id(text: str) -> str:
     return text
 
 
+def is_text(text: str) -> bool:
+    """Whether it can be written: JSON may name half a character, which no file can hold."""
+    return not any("\ud800" <= char <= "\udfff" for char in text)
+
+
 def sha256_digest(data: bytes | memoryview) -> str:
     """Digest of some bytes, in the form that the whole project uses."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"

@@ -50,8 +50,9 @@ class FakePool:
         self.orders.append((spec.key, order))
         if order.within_ms is not None and order.within_ms <= 0:
             raise VmDeadlinePassed("the event did not begin in its time")
-        if on_start is not None:
-            on_start()
+        begin = once(on_start)
+        await self.turn(spec, begin)
+        begin()
         self._ask = answer
         parsed = Event.from_bytes(event)
         self.runs.append((spec.key, parsed.uid))
@@ -68,6 +69,9 @@ class FakePool:
     def wear(self) -> Wear:
         """What a test set as `worn`."""
         return self.worn
+
+    async def turn(self, spec: VmSpec, begin: Callable[[], None]) -> None:
+        """What comes before a run: its turn, at once. `begin` tells the caller that the run begins, and only once."""
 
     async def retire(self, key: str) -> None:
         """Forgets a key."""
@@ -90,3 +94,14 @@ class FakePool:
             exec(marshal.loads(spec.modules[module]), namespace)
             self._entries[spec.key] = (namespace[function], emits)  # type: ignore[assignment]  # of the task's code
         return self._entries[spec.key]
+
+
+def once(action: Callable[[], None] | None) -> Callable[[], None]:
+    """The action, for callers that may come twice; nothing when there is none."""
+    left = [action] if action is not None else []
+
+    def act() -> None:
+        if left:
+            left.pop()()
+
+    return act

@@ -101,6 +101,13 @@ class Held:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
+    def is_made(self) -> bool:
+        """Whether the file was made to its end; one whose agent died while it made it holds nothing yet."""
+        tables = self._connection.execute("SELECT 1 FROM sqlite_master WHERE name='agent'")
+        return bool(
+            tables.fetchone() and self._connection.execute("SELECT 1 FROM agent").fetchone()
+        )
+
     def agent(self) -> AgentRow:
         """The single row."""
         row = self._connection.execute(

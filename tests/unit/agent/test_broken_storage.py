@@ -66,16 +66,20 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 @hypothesis_settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(data=st.data())
+@given(
+    cut=st.none() | st.integers(0, 2**20),
+    places=st.lists(
+        st.tuples(st.integers(0, 2**20), st.binary(min_size=1, max_size=600)),
+        min_size=1,
+        max_size=4,
+    ),
+)
 def test_whatever_lies_in_agent_db_is_used_or_named(
-    healthy: bytes, tmp_path: Path, data: st.DataObject
+    healthy: bytes, tmp_path: Path, cut: int | None, places: list[tuple[int, bytes]]
 ) -> None:
-    damaged = bytearray(healthy)
-    if data.draw(st.booleans(), label="cut"):
-        del damaged[data.draw(st.integers(0, len(damaged) - 1), label="length") :]
-    for _ in range(data.draw(st.integers(1, 4), label="places")):
-        place = data.draw(st.integers(0, max(len(damaged) - 1, 0)))
-        garbage = data.draw(st.binary(min_size=1, max_size=600))
+    damaged = bytearray(healthy[: None if cut is None else cut % len(healthy)])
+    for number, garbage in places:
+        place = number % max(len(damaged), 1)
         damaged[place : place + len(garbage)] = garbage
     path = tmp_path / "agent.db"
     for suffix in ("", "-wal", "-shm"):

@@ -31,7 +31,7 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
         ("[polcy]", "[polcy] is unknown"),
         ("[limits]\ndeath_max = 1", "limits.death_max is unknown"),
         ("[limits]\ndeaths_max = true", "limits.deaths_max must be int"),
-        ("[limits]\ndeaths_max = -1", "must be 0 or more"),
+        ("[limits]\ndeaths_max = -1", "must be 1 or more"),
         ("[metrics]\nport = 70000", "use 0 to 65535"),
         ("[attributes]\nx = 1", "attributes.x must be a string"),
         (f'[attributes]\nx = "{"y" * 257}"', "256"),

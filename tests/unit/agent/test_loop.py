@@ -14,10 +14,10 @@ from device_agent.agent.settings import AgentSettings
 from device_agent.clock import SystemClock
 from device_agent.events.feeder import FeederClient
 from device_agent.events.server import FeederServer
-from device_agent.vm.interface import AT_ONCE, Answer, RunOrder, RunResult, VmSpec, answer_nothing
 from tests.helpers.devices import event
 from tests.helpers.fake_cloud import FakeCloud, FakeDevice, facts
 from tests.helpers.fake_pool import FakePool
+from tests.helpers.odd_pools import SlowPool
 
 pytestmark = pytest.mark.slow
 ECHO = "def on_event(event): emit('answer', event.payload)"
@@ -127,32 +127,15 @@ async def test_answers_come_while_the_stream_is_open(cloud: FakeCloud, tmp_path:
 async def test_stopping_lets_a_run_finish_and_says_the_rest(
     cloud: FakeCloud, tmp_path: Path
 ) -> None:
-    started, release = asyncio.Event(), asyncio.Event()
-
-    class Slow(FakePool):
-        async def run(
-            self,
-            spec: VmSpec,
-            event: bytes,
-            *,
-            order: RunOrder = AT_ONCE,
-            on_start: Callable[[], None] | None = None,
-            answer: Answer = answer_nothing,
-        ) -> RunResult:
-            assert on_start is not None
-            on_start()
-            started.set()
-            await release.wait()
-            return await super().run(spec, event, order=order, answer=answer)
-
+    pool = SlowPool()
     cloud.release("echo", 1)
-    agent = Agent(cloud, tmp_path, Slow())
+    agent = Agent(cloud, tmp_path, pool)
     await agent.until(lambda: any(ack.outcome == 2 for ack in agent.known.acks))
     agent.core.feed([event(1)])
-    await asyncio.wait_for(started.wait(), 5)
+    await asyncio.wait_for(pool.begun.wait(), 5)
     agent.stop.set()
     await asyncio.sleep(0)
-    release.set()
+    pool.release.set()
     await agent.end()
     assert sum(agent.known.runs.values()) == 1
 

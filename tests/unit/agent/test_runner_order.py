@@ -1,56 +1,21 @@
 """What the runner hands to the pool, and what becomes of events that wait there for their turn."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from device_agent.agent.settings import AgentSettings
 from device_agent.tasks.manifest import Schedule
-from device_agent.vm.errors import VmRetired
-from device_agent.vm.interface import AT_ONCE, Answer, RunOrder, RunResult, VmSpec, answer_nothing
 from device_agent.vm.turns import Priority
 from tests.helpers.devices import VirtualDevice, event
 from tests.helpers.fake_cloud import FakeCloud
-from tests.helpers.fake_pool import FakePool
 from tests.helpers.manual_clock import ManualClock
+from tests.helpers.odd_pools import QueuePool, SlowPool
 
 ECHO = "def on_event(event): emit('answer', event.payload)"
 HANDED = 3
-
-
-class QueuePool(FakePool):
-    """Lets runs begin only when told; a retired key's waiting runs are turned away, as in the real pool."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[tuple[str, asyncio.Future[None]]] = []
-
-    async def run(
-        self,
-        spec: VmSpec,
-        event: bytes,
-        *,
-        order: RunOrder = AT_ONCE,
-        on_start: Callable[[], None] | None = None,
-        answer: Answer = answer_nothing,
-    ) -> RunResult:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.lines.append((spec.key, turn))
-        await turn
-        return await super().run(spec, event, order=order, on_start=on_start, answer=answer)
-
-    async def retire(self, key: str) -> None:
-        for its_key, turn in self.lines:
-            if its_key == key and not turn.done():
-                turn.set_exception(VmRetired("replaced"))
-        await super().retire(key)
-
-    def begin(self, count: int) -> None:
-        waiting = [turn for _, turn in self.lines if not turn.done()]
-        for turn in waiting[:count]:
-            turn.set_result(None)
 
 
 @pytest.fixture
@@ -192,39 +157,19 @@ async def test_an_agent_that_stops_begins_nothing_new_and_ends_what_runs(
     cloud.publish("echo", 1, ECHO, triggers=[1001])
     cloud.release("echo", 1)
     await device.turns(1)
-    begun, release = asyncio.Event(), asyncio.Event()
-
-    class SlowPool(QueuePool):
-        async def run(
-            self,
-            spec: VmSpec,
-            event: bytes,
-            *,
-            order: RunOrder = AT_ONCE,
-            on_start: Callable[[], None] | None = None,
-            answer: Answer = answer_nothing,
-        ) -> RunResult:
-            if not begun.is_set():
-                assert on_start is not None
-                on_start()
-                begun.set()
-                await release.wait()
-                return await FakePool.run(self, spec, event, order=order, answer=answer)
-            return await super().run(spec, event, order=order, on_start=on_start, answer=answer)
-
     pool = SlowPool()
     device.core.runner._pool = pool
     device.core.feed([event(number) for number in range(5)])
     stop = asyncio.Event()
     serving = asyncio.create_task(device.core.runner.serve(stop))
-    await begun.wait()
+    await pool.begun.wait()
     await settle()
     assert pool.lines
     stop.set()
     device.core.runner.wake()
     await settle()
     assert not serving.done()
-    release.set()
+    pool.release.set()
     await asyncio.wait_for(serving, 5)
     assert [uid for _, uid in pool.runs] == [event(0).uid]
     assert device.core.store.held.agent().events_open == 4

@@ -1,52 +1,18 @@
 """Safe mode: who is blamed for the agent's death, who is taken out, and who gets off."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from shoal.device.v1 import device_pb2
 
 from device_agent.agent.settings import AgentSettings
-from device_agent.vm.errors import VmQueueFull
-from device_agent.vm.interface import AT_ONCE, Answer, RunOrder, RunResult, VmSpec, answer_nothing
+from device_agent.tasks.manifest import Schedule
 from tests.helpers.devices import VirtualDevice, event
 from tests.helpers.fake_cloud import FakeCloud
-from tests.helpers.fake_pool import FakePool
 from tests.helpers.manual_clock import ManualClock
-
-
-class Death(BaseException):
-    """The process ends inside a task."""
-
-
-class DeadlyPool(FakePool):
-    """Kills the process in tasks whose key has the name; keeps count of what runs at once."""
-
-    def __init__(self, deadly: str) -> None:
-        super().__init__()
-        self.deadly = deadly
-        self.now = 0
-        self.most = 0
-
-    async def run(
-        self,
-        spec: VmSpec,
-        event: bytes,
-        *,
-        order: RunOrder = AT_ONCE,
-        on_start: Callable[[], None] | None = None,
-        answer: Answer = answer_nothing,
-    ) -> RunResult:
-        self.now += 1
-        self.most = max(self.most, self.now)
-        await asyncio.sleep(0)
-        if spec.key.startswith(self.deadly):
-            assert on_start is not None
-            on_start()
-            raise Death
-        self.now -= 1
-        return await super().run(spec, event, order=order, on_start=on_start, answer=answer)
+from tests.helpers.odd_pools import DeadlyPool, Death, FullPool, SlowPool
 
 
 @pytest.fixture
@@ -131,27 +97,9 @@ async def test_a_finished_run_takes_the_blame_away(device: VirtualDevice) -> Non
 async def test_stopping_the_agent_is_no_death(device: VirtualDevice) -> None:
     await device.turns(2)
     device.core.feed([event(1)])
-    started = asyncio.Event()
-
-    class Slow(FakePool):
-        async def run(
-            self,
-            spec: VmSpec,
-            event: bytes,
-            *,
-            order: RunOrder = AT_ONCE,
-            on_start: Callable[[], None] | None = None,
-            answer: Answer = answer_nothing,
-        ) -> RunResult:
-            assert on_start is not None
-            on_start()
-            started.set()
-            await asyncio.Event().wait()
-            return await super().run(spec, event, order=order, answer=answer)
-
-    device.core.runner._pool = Slow()
+    device.core.runner._pool = slow = SlowPool()
     running = asyncio.create_task(device.core.runner.run_pending())
-    await asyncio.wait_for(started.wait(), 5)
+    await asyncio.wait_for(slow.begun.wait(), 5)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -162,25 +110,42 @@ async def test_stopping_the_agent_is_no_death(device: VirtualDevice) -> None:
 async def test_a_pool_without_room_is_asked_again_later(device: VirtualDevice) -> None:
     await device.turns(2)
     device.core.feed([event(1)])
-
-    class Full(FakePool):
-        async def run(
-            self,
-            spec: VmSpec,
-            event: bytes,
-            *,
-            order: RunOrder = AT_ONCE,
-            on_start: Callable[[], None] | None = None,
-            answer: Answer = answer_nothing,
-        ) -> RunResult:
-            del spec, event, order, on_start, answer
-            raise VmQueueFull("no room; try again")
-
-    full = device.core.runner._pool
-    device.core.runner._pool = Full()
+    roomy = device.core.runner._pool
+    device.core.runner._pool = FullPool()
     await device.core.runner.run_pending()
-    device.core.runner._pool = full
+    device.core.runner._pool = roomy
     await device.core.runner.run_pending()
     assert device.pool.runs == []
     await device.turns(2)
     assert len(device.pool.runs) == 2
+
+
+async def test_events_that_were_dropped_clear_nobody(
+    cloud: FakeCloud, device: VirtualDevice
+) -> None:
+    """A restart takes longer than the deadline of what waits: the guilty must not get off by that, again and again."""
+    source = "def on_event(event): emit('answer', b'deadly')"
+    cloud.publish("deadly", 3, source, triggers=[1001], schedule=Schedule(deadline_ms=500))
+    cloud.release("deadly", 3)
+    await device.turns(4)
+    limit = AgentSettings().deaths_max
+    for number in range(1, limit + 1):
+        device.core.feed([event(10 * number), event(10 * number + 1)])
+        await die(device)
+        device.clock.advance_ms(60_000)
+        await device.core.runner.run_pending()  # both events are too late by now
+        assert device.core.store.held.agent().events_open == 0 or number == limit
+        assert deaths(device)["deadly"] == (number, number >= limit)
+
+
+async def test_a_run_that_failed_clears_as_well_as_one_that_ended_well(
+    cloud: FakeCloud, device: VirtualDevice
+) -> None:
+    cloud.publish("deadly", 3, "def on_event(event): raise ValueError(event)", triggers=[1001])
+    cloud.release("deadly", 3)
+    await device.turns(4)
+    device.core.feed([event(1)])
+    await die(device)
+    assert deaths(device)["deadly"] == (1, False)
+    await device.core.runner.run_pending()
+    assert deaths(device)["deadly"] == (0, False)
