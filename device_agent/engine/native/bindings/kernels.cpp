@@ -440,6 +440,30 @@ PyObject* activate(PyObject* module, PyObject* args, PyObject* names) {
   });
 }
 
+// Gflop/s of a core that only multiplies and adds, over about `rounds` rounds.
+PyObject* peak(PyObject* module, PyObject* args, PyObject* names) {
+  const State& state = state_of_module(module);
+  return guarded(state, [&] {
+    static const char* const keywords[] = {"rounds", "level", nullptr};
+    int rounds = 300'000;
+    const char* level = nullptr;
+    if (!PyArg_ParseTupleAndKeywords(args, names, "|$iz:kernel_peak", const_cast<char**>(keywords), &rounds, &level))
+      throw PythonError{};
+    const Kernels& kernels = kernels_from(level);
+    const size_t count = at_least(rounds, 1, "rounds");
+    double seconds = 0;
+    float made = 0;
+    {
+      const Released released;
+      const auto begin = std::chrono::steady_clock::now();
+      made = kernels.multiply_only(count);
+      seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    }
+    if (!(made > 0)) throw std::logic_error("the sums of a peak cannot be");
+    return PyFloat_FromDouble(2.0 * 12 * kernels.lanes * static_cast<double>(count) / seconds / 1e9);
+  });
+}
+
 // --- the pool ---------------------------------------------------------------------------------------------------
 
 // What a test sees of a round: how often each piece ran, and which worker had it last.
@@ -526,6 +550,8 @@ PyMethodDef kernel_functions[] = {
      METH_VARARGS | METH_KEYWORDS, "A chain of elementwise steps: (result, seconds of the fastest run)."},
     {"kernel_activate", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(activate)),
      METH_VARARGS | METH_KEYWORDS, "An activation over a vector."},
+    {"kernel_peak", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(peak)), METH_VARARGS | METH_KEYWORDS,
+     "Gflop/s of a core that only multiplies and adds."},
     {"kernel_pool", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(pool_round)),
      METH_VARARGS | METH_KEYWORDS, "One round of a pool: (finished, times each piece ran, its worker)."},
     {nullptr, nullptr, 0, nullptr},

@@ -82,6 +82,8 @@ struct Kernels {
   // Transforms of Winograd's convolution by side and unit; null where there is none.
   void (*(*winograd_in)(int side))(const WinogradIn& part);
   void (*(*winograd_out)(int side, int unit))(const WinogradOut& part);
+  // 12 * lanes * rounds products with a sum each: what to measure a core's peak by.
+  float (*multiply_only)(size_t rounds);
 };
 
 const Kernels* portable_kernels();

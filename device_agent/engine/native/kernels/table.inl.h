@@ -12,6 +12,7 @@
 #include "kernels/depthwise.inl.h"
 #include "kernels/layout.inl.h"
 #include "kernels/lines.inl.h"
+#include "kernels/peak.inl.h"
 #include "kernels/tile.inl.h"
 #include "kernels/winograd.inl.h"
 
@@ -61,6 +62,7 @@ constexpr Kernels table = {
     deinterleave<BLOCK>,
     winograd_in_of<BLOCK>,
     winograd_out_of<BLOCK>,
+    multiply_only<BLOCK>,
 };
 
 }  // namespace
