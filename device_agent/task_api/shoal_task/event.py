@@ -3,6 +3,8 @@
 Rules of this module:
 
 - It imports `struct` and `binascii` only, because it loads in every VM.
+- An event that is read from bytes keeps its payload where it lies: `view` shows it there, `payload` is a copy that is
+  made when it is first asked for. From a buffer that others may write into, it is copied at once.
 - Little-endian, fixed header, versioned, checksummed, bounded; unknown versions and flags are refused.
 
 Layout (64 bytes, then the payload):
@@ -37,15 +39,14 @@ class Event:
         monotonic_ns: Monotonic clock when it happened, for order and distances.
         wall_ms: Trusted wall clock when it happened, milliseconds since 1970.
         uid: 16 bytes that name this event for ever; the same uid twice is the same event.
-        payload: At most 64 KiB.
     """
 
-    __slots__ = ("event_id", "monotonic_ns", "page_id", "payload", "sequence", "uid", "wall_ms")
+    __slots__ = ("_payload", "event_id", "monotonic_ns", "page_id", "sequence", "uid", "wall_ms")
 
     def __init__(
         self,
         event_id: int,
-        payload: bytes,
+        payload: bytes | memoryview,
         *,
         uid: bytes,
         page_id: int = 0,
@@ -54,12 +55,24 @@ class Event:
         wall_ms: int = 0,
     ) -> None:
         self.event_id = event_id
-        self.payload = payload
+        self._payload = payload
         self.uid = uid
         self.page_id = page_id
         self.sequence = sequence
         self.monotonic_ns = monotonic_ns
         self.wall_ms = wall_ms
+
+    @property
+    def payload(self) -> bytes:
+        """The event's own bytes, at most 64 KiB."""
+        if not isinstance(self._payload, bytes):
+            self._payload = bytes(self._payload)
+        return self._payload
+
+    @property
+    def view(self) -> memoryview:
+        """The payload where it lies, read-only: `tensor.frombuffer(event.view, "uint8")` copies nothing."""
+        return memoryview(self._payload).toreadonly()
 
     def __repr__(self) -> str:
         return f"Event(event_id={self.event_id}, uid={self.uid.hex()}, sequence={self.sequence})"
@@ -78,9 +91,9 @@ class Event:
         """
         if len(self.uid) != UID_BYTES:
             raise EventInvalid(f"uid has {len(self.uid)} bytes; it must have {UID_BYTES}")
-        if len(self.payload) > PAYLOAD_BYTES_MAX:
+        if len(self._payload) > PAYLOAD_BYTES_MAX:
             raise EventInvalid(
-                f"payload has {len(self.payload)} bytes; the limit is {PAYLOAD_BYTES_MAX}"
+                f"payload has {len(self._payload)} bytes; the limit is {PAYLOAD_BYTES_MAX}"
             )
         try:
             header = self._header(0)
@@ -100,7 +113,7 @@ class Event:
             self.monotonic_ns,
             self.wall_ms,
             self.uid,
-            len(self.payload),
+            len(self._payload),
             checksum,
         )
 
@@ -123,19 +136,20 @@ class Event:
             )
         if size > PAYLOAD_BYTES_MAX or len(data) != HEADER_BYTES + size:
             raise EventInvalid(f"payload of {size} bytes does not fit {len(data)} bytes in all")
+        payload = memoryview(data)[HEADER_BYTES:]
         event = cls(
             event_id,
-            bytes(data[HEADER_BYTES:]),
+            payload if payload.readonly else bytes(payload),
             uid=uid,
             page_id=page_id,
             sequence=sequence,
             monotonic_ns=mono,
             wall_ms=wall,
         )
-        if crc != _checksum(event._header(0), event.payload):
+        if crc != _checksum(event._header(0), event._payload):
             raise EventInvalid("checksum does not match: the bytes were damaged")
         return event
 
 
-def _checksum(header: bytes, payload: bytes) -> int:
+def _checksum(header: bytes, payload: bytes | memoryview) -> int:
     return binascii.crc32(payload, binascii.crc32(header))

@@ -94,14 +94,6 @@ bool raw_refused(Account* account, size_t size) {
   return refused(account, wanted, wanted >= kBigRequestBytes ? 0 : kHeadroomBytes);
 }
 
-void charge(Account* account, int64_t bytes) {
-  int64_t used = account->used_bytes.fetch_add(bytes, std::memory_order_relaxed) + bytes;
-  if (bytes <= 0) return;
-  if (used > account->peak_bytes.load(std::memory_order_relaxed)) account->peak_bytes.store(used, std::memory_order_relaxed);
-  int64_t soft = account->soft_bytes.load(std::memory_order_relaxed);
-  if (soft != 0 && used > soft && !account->over.load(std::memory_order_relaxed) && !account->over.exchange(true)) g_on_over();
-}
-
 int64_t usable(void* block) { return block == nullptr ? 0 : static_cast<int64_t>(malloc_usable_size(block)); }
 
 size_t Mappings::take(void* address) {
@@ -218,6 +210,14 @@ void stand_before(PyMemAllocatorDomain domain, PyMemAllocatorEx* next) {
 }
 
 }  // namespace
+
+void charge(Account* account, int64_t bytes) {
+  int64_t used = account->used_bytes.fetch_add(bytes, std::memory_order_relaxed) + bytes;
+  if (bytes <= 0) return;
+  if (used > account->peak_bytes.load(std::memory_order_relaxed)) account->peak_bytes.store(used, std::memory_order_relaxed);
+  int64_t soft = account->soft_bytes.load(std::memory_order_relaxed);
+  if (soft != 0 && used > soft && !account->over.load(std::memory_order_relaxed) && !account->over.exchange(true)) g_on_over();
+}
 
 void charge_thread_to(Account* account, bool exempt) {
   t_account = account;

@@ -29,6 +29,9 @@ struct Account {
 // Which account the calling thread charges; nullptr in all threads but those of VMs and killers.
 void charge_thread_to(Account* account, bool exempt);
 
+// What a VM holds beside its allocators' blocks, or holds no longer.
+void charge(Account* account, int64_t bytes);
+
 // Installs the hooks; call it once, before other threads exist. False when it was done already.
 bool install_memory_hooks(void (*on_over)());
 

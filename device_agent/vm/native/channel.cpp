@@ -40,6 +40,18 @@ void Channel::post(Message message) {
   if (first && write(write_fd_, &one, sizeof one) < 0) return;  // full means that it is readable already
 }
 
+void Channel::give_back(void* buffer) {
+  std::lock_guard lock(mutex_);
+  returned_.push_back(buffer);
+}
+
+std::vector<void*> Channel::take_returned() {
+  std::vector<void*> taken;
+  std::lock_guard lock(mutex_);
+  taken.swap(returned_);
+  return taken;
+}
+
 std::vector<Message> Channel::take() {
   char drop[64];
   while (read(read_fd_, drop, sizeof drop) == static_cast<ssize_t>(sizeof drop)) {

@@ -35,9 +35,14 @@ class Channel {
   void post(Message message);
   std::vector<Message> take();
 
+  // Buffers of the main interpreter that nobody reads any more; see lent.h.
+  void give_back(void* buffer);
+  std::vector<void*> take_returned();
+
  private:
   std::mutex mutex_;
   std::vector<Message> messages_;
+  std::vector<void*> returned_;
   int read_fd_ = -1;
   int write_fd_ = -1;
 };

@@ -224,7 +224,8 @@ PyObject* make_border() {
 bool make_types(Vm& vm, PyObject* border) {
   vm.killed_type = PyErr_NewException("shoal_task.Killed", PyExc_BaseException, nullptr);
   vm.limit_type = PyErr_NewException("shoal_task.LimitReached", PyExc_BaseException, nullptr);
-  return vm.killed_type != nullptr && vm.limit_type != nullptr && PyModule_AddObjectRef(border, "Killed", vm.killed_type) == 0 &&
+  vm.lent_type = make_lent_type();
+  return vm.lent_type != nullptr && vm.killed_type != nullptr && vm.limit_type != nullptr && PyModule_AddObjectRef(border, "Killed", vm.killed_type) == 0 &&
          PyModule_AddObjectRef(border, "LimitReached", vm.limit_type) == 0;
 }
 

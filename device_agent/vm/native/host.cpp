@@ -121,8 +121,10 @@ PyObject* vm_call(VmObject* self, PyObject* const* args, Py_ssize_t count) {
   if (PyErr_Occurred()) return nullptr;
   long long spin_us = PyLong_AsLongLong(args[2]);
   if (PyErr_Occurred()) return nullptr;
-  Job job{run, {}};
-  if (!bytes_of(args[1], &job.input)) return nullptr;
+  auto view = std::make_unique<Py_buffer>();
+  if (PyObject_GetBuffer(args[1], view.get(), PyBUF_SIMPLE) < 0) return nullptr;
+  Job job{run, std::make_shared<Lent>(std::move(view), self->vm->channel)};
+  release_returned(*self->vm->channel);
   bool taken = false;
   std::optional<Message> message = self->vm->call(std::move(job), spin_us * 1000, &taken);
   return message ? row(*message) : PyBool_FromLong(taken);
@@ -216,6 +218,7 @@ PyObject* channel_new(PyTypeObject* type, PyObject*, PyObject*) {
 
 void channel_dealloc(ChannelObject* self) {
   PyTypeObject* type = Py_TYPE(self);
+  release_returned(*self->channel);
   self->channel.~shared_ptr();
   type->tp_free(self);
   Py_DECREF(type);
@@ -225,6 +228,7 @@ PyObject* channel_fileno(ChannelObject* self, PyObject*) { return PyLong_FromLon
 
 PyObject* channel_take(ChannelObject* self, PyObject*) {
   std::vector<Message> messages = self->channel->take();
+  release_returned(*self->channel);
   PyObject* rows = PyList_New(static_cast<Py_ssize_t>(messages.size()));
   if (rows == nullptr) return nullptr;
   for (size_t i = 0; i < messages.size(); ++i) {

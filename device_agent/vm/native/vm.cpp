@@ -179,9 +179,9 @@ void answer(Vm& vm, Happened happened, Verdict verdict, Reason reason) {
   if (!hand_over(vm, message)) vm.channel->post(std::move(message));
 }
 
-void run_phase(Vm& vm, Phase phase, uint64_t run, int64_t wall_ns, PyObject* (*act)(Vm&, const std::string&), const std::string& input) {
+void run_phase(Vm& vm, Phase phase, uint64_t run, int64_t wall_ns, PyObject* (*act)(Vm&, std::shared_ptr<Lent>), std::shared_ptr<Lent> event = nullptr) {
   begin(vm, phase, run, wall_ns);
-  PyObject* result = act(vm, input);
+  PyObject* result = act(vm, std::move(event));
   Verdict verdict = judge(vm, result, phase == Phase::load ? "TASK_INVALID" : "TASK_ERROR");
   end_line(vm);
   Reason reason = leave(vm);
@@ -189,22 +189,22 @@ void run_phase(Vm& vm, Phase phase, uint64_t run, int64_t wall_ns, PyObject* (*a
   if (phase != Phase::close) answer(vm, phase == Phase::load ? Happened::ready : Happened::done, std::move(verdict), reason);
 }
 
-PyObject* act_run(Vm& vm, const std::string& input) {
-  PyObject* data = PyBytes_FromStringAndSize(input.data(), static_cast<Py_ssize_t>(input.size()));
+PyObject* act_run(Vm& vm, std::shared_ptr<Lent> event) {
+  PyObject* data = view_of(vm, std::move(event));
   if (data == nullptr) return nullptr;
   PyObject* result = PyObject_CallOneArg(vm.invoke, data);
   Py_DECREF(data);
   return result;
 }
 
-PyObject* act_load(Vm& vm, const std::string& entry) {
-  PyObject* bound = PyObject_CallFunction(vm.invoke, "s", entry.c_str());
+PyObject* act_load(Vm& vm, std::shared_ptr<Lent>) {
+  PyObject* bound = PyObject_CallFunction(vm.invoke, "s", vm.spec.entry.c_str());
   if (bound == nullptr) return nullptr;
   Py_SETREF(vm.invoke, bound);
   Py_RETURN_NONE;
 }
 
-PyObject* act_close(Vm& vm, const std::string&) {
+PyObject* act_close(Vm& vm, std::shared_ptr<Lent>) {
   Py_CLEAR(vm.invoke);
   return PyObject_CallNoArgs(vm.teardown);
 }
@@ -235,13 +235,13 @@ bool next_job(Vm& vm, Job* job, bool busy) {
 }
 
 void serve(Vm& vm) {
-  run_phase(vm, Phase::load, 0, vm.spec.load_ns, act_load, vm.spec.entry);
+  run_phase(vm, Phase::load, 0, vm.spec.load_ns, act_load);
   Job job;
   bool busy = false;
   for (int64_t idle = now_ns(); next_job(vm, &job, busy); idle = now_ns()) {
     busy = now_ns() - idle < kBusyGapNs;
     vm.alert.store(busy, std::memory_order_relaxed);
-    run_phase(vm, Phase::run, job.run, vm.spec.wall_ns, act_run, job.input);
+    run_phase(vm, Phase::run, job.run, vm.spec.wall_ns, act_run, std::move(job.event));
   }
 }
 
@@ -268,11 +268,12 @@ void answer_rest(Vm& vm) {
 
 // Ends the interpreter: the guest's own finalisers run while they can still be killed, then no Python line runs any more.
 void end_interpreter(Vm& vm, PyThreadState* state) {
-  run_phase(vm, Phase::close, 0, kCloseNs, act_close, "");
+  run_phase(vm, Phase::close, 0, kCloseNs, act_close);
   vm.account.soft_bytes.store(0);
   PyThreadState_SetAsyncExc(vm.thread_ident, nullptr);
   forbid_python(vm);
   Py_CLEAR(vm.teardown);
+  Py_CLEAR(vm.lent_type);
   PyErr_Clear();
   Py_EndInterpreter(state);
 }
@@ -336,6 +337,7 @@ void* thread_main(void* argument) {
   live(*vm);
   work_for_vm(nullptr);
   charge_thread_to(nullptr, false);
+  vm->lent.clear();
   t_vm = nullptr;
   reclaim(&vm->account);
   Message message;

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <ctime>
 #include <deque>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -24,6 +25,7 @@
 
 #include "account.h"
 #include "channel.h"
+#include "lent.h"
 #include "tensor/run.h"
 
 namespace shoal {
@@ -47,7 +49,7 @@ struct Spec {
 
 struct Job {
   uint64_t run;
-  std::string input;
+  std::shared_ptr<Lent> event;
 };
 
 struct Answer {
@@ -114,6 +116,8 @@ struct Vm : std::enable_shared_from_this<Vm> {
   int64_t cpu_until_ns = 0;    // what it may read when the run is to be over; 0: no limit. Under the mutex
   PyObject* killed_type = nullptr;
   PyObject* limit_type = nullptr;
+  PyObject* lent_type = nullptr;
+  std::list<std::shared_ptr<Lent>> lent;  // what the guest holds; touched by the VM's thread only
   PyObject* invoke = nullptr;  // the glue's bind() until the task is loaded, then what handles one event
   PyObject* teardown = nullptr;
   bool trusted = true;  // the audit hook lets the bootstrap through

@@ -45,7 +45,7 @@ namespace {
 template <typename T>
 void sort_row(const T* x, int64_t* places, int64_t n, bool descending, KillWatch& watch) {
   const Charge merging(n * static_cast<int64_t>(sizeof(int64_t)));  // what stable_sort takes beside
-  std::iota(places, places + n, int64_t{0});
+  in_pieces(n, watch, [&](int64_t at, int64_t count) { std::iota(places + at, places + at + count, at); });
   std::stable_sort(places, places + n, [x, descending, &watch](int64_t i, int64_t j) {
     watch.spend(1);
     const T a = x[i], b = x[j];
