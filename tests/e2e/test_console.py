@@ -17,6 +17,15 @@ NAMELESS = """[...document.querySelectorAll('button, a, input, textarea, select'
     const labels = [...(one.labels ?? [])].map((label) => label.textContent).join('');
     return !(one.getAttribute('aria-label') || one.textContent || labels).trim();
 }).map((one) => one.outerHTML)"""
+# Text that ends outside of the card it is in, where nothing scrolls to it and no "…" says that there is more.
+CUT_OFF = """[...document.querySelectorAll('.card *')].filter((one) => {
+    if (one.children.length || !one.textContent || one.closest('.table-holder, .rail, .chart')) return false;
+    const card = one.closest('.card').getBoundingClientRect();
+    const range = document.createRange();
+    range.selectNodeContents(one);
+    return range.getBoundingClientRect().right > card.right + 1
+        && getComputedStyle(one).textOverflow !== 'ellipsis';
+}).map((one) => `${one.className}: ${one.textContent.slice(0, 40)}`)"""
 PICTURES = Path(__file__).parents[2] / "build/console"
 
 
@@ -232,6 +241,7 @@ async def test_no_page_is_wider_than_its_window_and_everything_has_a_name(
     )
     reason = {"task": "hello", "killed": True, "reason": "because " * 120}
     await console.api.post("/kill-switches", reason)
+    await console.odd_device(console.devices[0])
     page = await browser.page()
     await page.set_viewport_size({"width": width, "height": 800})
     await sign_in(page, console)
@@ -251,6 +261,7 @@ async def test_no_page_is_wider_than_its_window_and_everything_has_a_name(
         await expect(page.get_by_role("status", name="Loading")).to_have_count(0)
         assert await page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, path
         assert await page.evaluate(NAMELESS) == [], path
+        assert await page.evaluate(CUT_OFF) == [], path
 
 
 async def test_a_refused_token_is_told_and_another_is_taken(

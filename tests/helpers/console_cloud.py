@@ -81,6 +81,21 @@ class ConsoleCloud:
             await connection.execute(sa.insert(devices), rows)
         self.devices = sorted(row["device_id"] for row in rows)
 
+    async def odd_device(self, device: str) -> None:
+        """Lets one say of itself what is as long as it may be, without a blank, at a time that no calendar has."""
+        said = {"k" * 64: "v" * 256, "shop": "x" * 60, "region": "eu-central"}
+        row = {
+            "namespace": NAMESPACE,
+            "device_id": device,
+            "at_ms": 2**62,
+            "code": "A" * 64,
+            "message": "word " * 40 + "x" * 300,
+        }
+        async with self.parts.database.begin() as connection:
+            chosen = sa.update(devices).where(devices.c.device_id == device)
+            await connection.execute(chosen.values(attributes=said))
+            await connection.execute(sa.insert(notices), [row])
+
     async def release(self, version: int, stages: Sequence[tuple[int, int]]) -> dict[str, Any]:
         body = {
             "task": "hello",

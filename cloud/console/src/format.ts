@@ -1,6 +1,8 @@
 // Numbers and times as people read them.
 
 const whole = new Intl.NumberFormat("en");
+// A share is set to a millionth, and shown as it is set: 0.01 % is not "0 %", nor 99.99 % "100 %".
+const shares = new Intl.NumberFormat("en", { maximumFractionDigits: 4 });
 const percents = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 const dates = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" });
 const clocks = new Intl.DateTimeFormat("en", { timeStyle: "medium", hourCycle: "h23" });
@@ -15,20 +17,25 @@ export function devices(value: number): string {
 
 /** Parts per million as a percentage. */
 export function share(ppm: number): string {
-  return `${percents.format(ppm / 10_000)} %`;
+  return `${shares.format(ppm / 10_000)} %`;
 }
 
 /** A part of a whole, rounded down, so that 100 % means all. */
 export function part(value: number, of: number): string {
-  return of > 0 ? `${percents.format(Math.floor((value / of) * 1000) / 10)} %` : "–";
+  return of > 0 ? `${percents.format(Math.floor((value * 1000) / of) / 10)} %` : "–";
+}
+
+/** What a calendar has; a device's clock may be anywhere else. */
+export function isDate(ms: number): boolean {
+  return Math.abs(ms) <= 8.64e15;
 }
 
 export function dateTime(ms: number): string {
-  return dates.format(ms);
+  return isDate(ms) ? dates.format(ms) : "no date";
 }
 
 export function clock(ms: number): string {
-  return clocks.format(ms);
+  return isDate(ms) ? clocks.format(ms) : "no time";
 }
 
 export function ago(ms: number, nowMs: number): string {
@@ -50,10 +57,15 @@ export function duration(ms: number): string {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
+const SIZES = ["KiB", "MiB", "GiB", "TiB"];
+
 export function bytes(size: number): string {
   if (size < 1024) return `${size} B`;
-  if (size < 1024 * 1024) return `${percents.format(size / 1024)} KiB`;
-  return `${percents.format(size / 1024 / 1024)} MiB`;
+  let value = size / 1024;
+  let unit = 0;
+  // As with durations: what would be rounded to 1,024 is one of the next unit.
+  for (; value >= 1023.95 && unit < SIZES.length - 1; unit++) value /= 1024;
+  return `${percents.format(value)} ${SIZES[unit]}`;
 }
 
 /** The start of a long id or digest. */

@@ -13,6 +13,7 @@ type Answer = Response | "away" | Promise<Response>;
 export class FakeCloud {
   readonly asked: Asked[] = [];
   private readonly answers = new Map<string, (asked: Asked) => Answer>();
+  private rest: (asked: Asked) => Answer = () => failed(404, "NOT_FOUND", "nothing here");
 
   constructor() {
     vi.stubGlobal("fetch", (url: string, init: RequestInit) => this.fetch(url, init));
@@ -22,13 +23,19 @@ export class FakeCloud {
     this.answers.set(path, answer);
   }
 
+  /** Answers every path that no other answer is for. */
+  otherwise(answer: (asked: Asked) => Answer): void {
+    this.rest = answer;
+  }
+
   private async fetch(url: string, init: RequestInit): Promise<Response> {
     const path = url.replace("/api/v1", "");
     const body = typeof init.body === "string" ? (JSON.parse(init.body) as unknown) : null;
     const asked = { method: init.method ?? "GET", path, headers: init.headers as Record<string, string>, body };
     this.asked.push(asked);
-    const answer = this.answers.get(path.split("?")[0] ?? "");
-    const given = answer ? await answer(asked) : failed(404, "NOT_FOUND", "nothing here");
+    const answer = this.answers.get(path.split("?")[0] ?? "") ?? this.rest;
+    const given = await answer(asked);
+    if (init.signal?.aborted) throw new DOMException("given up", "AbortError");
     if (given === "away") throw new TypeError("Failed to fetch");
     return given;
   }

@@ -28,6 +28,11 @@ export class ApiError extends Error {
   }
 }
 
+/** Any failure as one that can be shown. */
+export function told(error: unknown): ApiError {
+  return error instanceof ApiError ? error : new ApiError(0, "UNKNOWN", String(error), "");
+}
+
 interface Request {
   method?: "GET" | "POST";
   body?: unknown;
@@ -79,13 +84,15 @@ export class Client {
   }
 
   in(namespace: string): NamespaceClient {
-    const base = `/namespaces/${namespace}`;
+    const base = `/namespaces/${namespace.split("/").map(encodeURIComponent).join("/")}`;
     return new NamespaceClient(
       (path, request) => this.json(base + path, request),
       (path, request) => this.open(base + path, request),
     );
   }
 }
+
+const EVENT_PAGES_MAX = 20;
 
 export class NamespaceClient {
   constructor(
@@ -98,11 +105,11 @@ export class NamespaceClient {
   }
 
   versions(task: string, signal?: AbortSignal): Promise<Page<Version>> {
-    return this.json(`/tasks/${task}/versions?page_size=500`, opt(signal));
+    return this.json(`/tasks/${named(task)}/versions?page_size=500`, opt(signal));
   }
 
   version(task: string, version: number, signal?: AbortSignal): Promise<VersionDetail> {
-    return this.json(`/tasks/${task}/versions/${version}`, opt(signal));
+    return this.json(`/tasks/${named(task)}/versions/${version}`, opt(signal));
   }
 
   releases(task: string, token: string, signal?: AbortSignal): Promise<Page<Release>> {
@@ -110,19 +117,29 @@ export class NamespaceClient {
   }
 
   release(id: string, signal?: AbortSignal): Promise<Release> {
-    return this.json(`/releases/${id}`, opt(signal));
+    return this.json(`/releases/${named(id)}`, opt(signal));
   }
 
   curve(id: string, signal?: AbortSignal): Promise<Curve> {
-    return this.json(`/releases/${id}/coverage`, opt(signal));
+    return this.json(`/releases/${named(id)}/coverage`, opt(signal));
   }
 
-  releaseEvents(id: string, signal?: AbortSignal): Promise<Page<ReleaseEvent>> {
-    return this.json(`/releases/${id}/events`, opt(signal));
+  /** The whole history, oldest first; the newest events are on the last page. */
+  async releaseEvents(id: string, signal?: AbortSignal): Promise<ReleaseEvent[]> {
+    const items: ReleaseEvent[] = [];
+    let token = "";
+    for (let page = 0; page < EVENT_PAGES_MAX; page++) {
+      const asked = query({ page_size: "500", page_token: token });
+      const found = await this.json<Page<ReleaseEvent>>(`/releases/${named(id)}/events?${asked}`, opt(signal));
+      items.push(...found.items);
+      token = found.next_page_token;
+      if (!token) break;
+    }
+    return items;
   }
 
   releaseDevices(id: string, signal?: AbortSignal): Promise<Page<ReleaseDevice>> {
-    return this.json(`/releases/${id}/devices?page_size=500`, opt(signal));
+    return this.json(`/releases/${named(id)}/devices?page_size=500`, opt(signal));
   }
 
   command(
@@ -133,7 +150,7 @@ export class NamespaceClient {
   ): Promise<Release> {
     const body: Record<string, unknown> = { command, reason };
     if (rollbackVersion !== null) body.rollback_version = rollbackVersion;
-    return this.json(`/releases/${release.id}:command`, {
+    return this.json(`/releases/${named(release.id)}:command`, {
       method: "POST",
       body,
       headers: { "If-Match": `"${release.revision}"` },
@@ -149,11 +166,11 @@ export class NamespaceClient {
   }
 
   device(id: string, signal?: AbortSignal): Promise<Device> {
-    return this.json(`/devices/${id}`, opt(signal));
+    return this.json(`/devices/${named(id)}`, opt(signal));
   }
 
   why(id: string, task: string, signal?: AbortSignal): Promise<Why> {
-    return this.json(`/devices/${id}/why?${query({ task })}`, opt(signal));
+    return this.json(`/devices/${named(id)}/why?${query({ task })}`, opt(signal));
   }
 
   notices(device: string, signal?: AbortSignal): Promise<Page<Notice>> {
@@ -167,6 +184,11 @@ export class NamespaceClient {
   setKill(task: string, killed: boolean, reason: string): Promise<{ epoch: number }> {
     return this.json("/kill-switches", { method: "POST", body: { task, killed, reason } });
   }
+}
+
+/** A name as one part of an address, whatever is in it: it asks for nothing else. */
+function named(name: string): string {
+  return encodeURIComponent(name);
 }
 
 function opt(signal: AbortSignal | undefined): Request {

@@ -37,10 +37,11 @@ function OneRelease({ release }: { release: Release }) {
   const devices = useResource(release.id, changed, (signal) => client.releaseDevices(release.id, signal));
   const now = useNow(2_000);
   const rows = useMemo(
-    () => (curve.data ? chartRows(release, curve.data, events.data?.items ?? [], now) : []),
+    () => (curve.data ? chartRows(release, curve.data, events.data ?? [], now) : []),
     [release, curve.data, events.data, now],
   );
   const failures = (devices.data?.items ?? []).filter((row) => row.outcome === "failed");
+  const looked = devices.data?.items.length ?? 0;
   return (
     <Page
       title={
@@ -70,10 +71,10 @@ function OneRelease({ release }: { release: Release }) {
         <Card title="Timeline" flush>
           {events.error && <Failure error={events.error} retry={events.reload} />}
           {!events.data && !events.error && <Waiting />}
-          {events.data && <Timeline events={events.data.items} />}
+          {events.data && <Timeline events={events.data} />}
         </Card>
         <div className="stack">
-          {failures.length > 0 && <Failures rows={failures} />}
+          {failures.length > 0 && <Failures rows={failures} looked={devices.data?.next_page_token ? looked : null} />}
           <Details release={release} />
         </div>
       </div>
@@ -133,11 +134,14 @@ function title({ event, state }: ReleaseEvent): string {
   }
 }
 
-function Failures({ rows }: { rows: ReleaseDevice[] }) {
+/** `looked`: of how many devices these are the failures, when there are more than were looked at. */
+function Failures({ rows, looked }: { rows: ReleaseDevice[]; looked: number | null }) {
   const { namespace } = usePlace();
-  const codes = Map.groupBy(rows, (row) => row.error_code);
+  const codes = new Map<string, ReleaseDevice[]>();
+  for (const row of rows) codes.set(row.error_code, [...(codes.get(row.error_code) ?? []), row]);
+  const among = looked === null ? undefined : <span className="quiet">among the first {deviceCount(looked)}</span>;
   return (
-    <Card title="Failures" flush>
+    <Card title="Failures" flush aside={among}>
       <ul className="notices">
         {[...codes].map(([code, failed]) => (
           <li key={code}>

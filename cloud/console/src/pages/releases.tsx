@@ -1,4 +1,5 @@
 import { useState } from "react";
+import { type ApiError, told } from "../api/client";
 import type { Release } from "../api/types";
 import { share } from "../format";
 import { Link, pathTo } from "../routing";
@@ -10,6 +11,8 @@ export function ReleasesPage() {
   const { namespace, client } = usePlace();
   const live = useLiveHere();
   const [older, setOlder] = useState<{ items: Release[]; token: string } | null>(null);
+  const [asking, setAsking] = useState(false);
+  const [trouble, setTrouble] = useState<ApiError | null>(null);
   // The first page is fetched for its token only once; what it shows comes from the stream.
   const first = useResource("releases", 0, (signal) => client.releases("", "", signal));
   const known = new Map<string, Release>();
@@ -19,8 +22,16 @@ export function ReleasesPage() {
   const token = older ? older.token : (first.data?.next_page_token ?? "");
 
   async function more() {
-    const page = await client.releases("", token);
-    setOlder((before) => ({ items: [...(before?.items ?? []), ...page.items], token: page.next_page_token }));
+    setAsking(true);
+    setTrouble(null);
+    try {
+      const page = await client.releases("", token);
+      setOlder((before) => ({ items: [...(before?.items ?? []), ...page.items], token: page.next_page_token }));
+    } catch (error) {
+      setTrouble(told(error));
+    } finally {
+      setAsking(false);
+    }
   }
 
   return (
@@ -69,8 +80,9 @@ export function ReleasesPage() {
             </table>
           </div>
         )}
-        {token && (
-          <button type="button" className="button more" onClick={() => void more()}>
+        {trouble && <Failure error={trouble} retry={() => void more()} />}
+        {token && !trouble && (
+          <button type="button" className="button more" disabled={asking} onClick={() => void more()}>
             Older releases
           </button>
         )}

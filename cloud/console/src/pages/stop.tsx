@@ -19,7 +19,9 @@ export function StopPage() {
   const tasks = useResource("tasks", overview?.epoch, (signal) => client.tasks(signal));
   const allowed = may(me, "kill:write");
   const set = new Map((switches.data?.items ?? []).map((row) => [row.task, row]));
-  const rows = ["", ...(tasks.data?.items ?? []).map((task) => task.name)];
+  // What is stopped is shown in any case, also when it is no task (any more), or the list of tasks did not come.
+  const names = new Set(["", ...(tasks.data?.items ?? []).map((task) => task.name), ...set.keys()]);
+  const rows = [...names].sort();
   const error = switches.error ?? tasks.error;
   return (
     <Page title="Kill switch">
@@ -28,7 +30,7 @@ export function StopPage() {
         while they are offline.
       </p>
       <Card flush>
-        {error && <Failure error={error} retry={switches.reload} />}
+        {error && <Failure error={error} retry={() => (switches.reload(), tasks.reload())} />}
         {!switches.data && !error && <Waiting />}
         {switches.data && (
           <ul className="switches">

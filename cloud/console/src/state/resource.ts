@@ -1,6 +1,6 @@
 // Something that is fetched: loading, there, or failed; the old answer stays visible while a new one is on its way.
-import { useCallback, useEffect, useState } from "react";
-import { ApiError } from "../api/client";
+import { useCallback, useEffect, useRef, useState } from "react";
+import { type ApiError, told } from "../api/client";
 
 export interface Resource<T> {
   data: T | null;
@@ -26,8 +26,7 @@ export function useResource<T>(
       (data) => !ending.signal.aborted && setHeld({ key, data, error: null }),
       (error: unknown) => {
         if (ending.signal.aborted) return;
-        const told = error instanceof ApiError ? error : new ApiError(0, "UNKNOWN", String(error), "");
-        setHeld((before) => ({ key, data: before.key === key ? before.data : null, error: told }));
+        setHeld((before) => ({ key, data: before.key === key ? before.data : null, error: told(error) }));
       },
     );
     return () => ending.abort();
@@ -38,13 +37,21 @@ export function useResource<T>(
   return { data: current.data, error: current.error, reload };
 }
 
-/** A value that follows another, at most every `ms`: fetches hang on it, so that a busy release does not flood. */
+/**
+ * A value that follows another, at most every `ms`: fetches hang on it, so that a busy release does not flood. One that
+ * changes all the time is followed all the same: the wait begins with the first change and not anew with each.
+ */
 export function usePaced<T>(value: T, ms: number): T {
   const [paced, setPaced] = useState(value);
+  const newest = useRef(value);
+  const behind = !Object.is(paced, value);
   useEffect(() => {
-    if (Object.is(paced, value)) return undefined;
-    const timer = setTimeout(() => setPaced(value), ms);
+    newest.current = value;
+  }, [value]);
+  useEffect(() => {
+    if (!behind) return undefined;
+    const timer = setTimeout(() => setPaced(newest.current), ms);
     return () => clearTimeout(timer);
-  }, [value, paced, ms]);
+  }, [behind, ms]);
   return paced;
 }

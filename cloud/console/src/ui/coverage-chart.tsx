@@ -24,7 +24,9 @@ export function chartRows(release: Release, curve: Curve, events: ReleaseEvent[]
   const started = release.started_at_ms;
   if (started === null) return [];
   const lasts = release.state === "running" || release.state === "paused";
-  const end = lasts ? nowMs : Math.max(started + 1, ...curve.points.map((p) => p.at_ms), ...events.map((e) => e.at_ms));
+  const last = Math.max(started + 1, ...curve.points.map((p) => p.at_ms), ...events.map((e) => e.at_ms));
+  // The clock of who looks may be behind the cloud's: what has happened is shown in any case.
+  const end = lasts ? Math.max(nowMs, last) : last;
   const moments = [started, ...curve.points.map((p) => p.at_ms), ...events.map((e) => e.at_ms), end];
   const times = [...new Set(moments)].filter((at) => at >= started && at <= end).sort((a, b) => a - b);
   let point = -1;

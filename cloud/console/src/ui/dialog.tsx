@@ -1,6 +1,6 @@
 // Asks for a reason before something happens; Enter does it, Escape leaves it.
 import { type ReactNode, useEffect, useId, useRef, useState } from "react";
-import { ApiError } from "../api/client";
+import { type ApiError, told } from "../api/client";
 import { Failure } from "./parts";
 
 interface Props {
@@ -26,15 +26,21 @@ export function ReasonDialog(props: Props) {
     field.current?.focus();
   }, []);
 
+  // Enter sends a form whose button is disabled, too: what is on its way is not sent a second time.
+  const sending = useRef(false);
+
   async function submit() {
+    if (sending.current) return;
+    sending.current = true;
     setBusy(true);
     setError(null);
     try {
       await props.perform(reason.trim());
       dialog.current?.close();
     } catch (failed) {
-      setError(failed instanceof ApiError ? failed : new ApiError(0, "UNKNOWN", String(failed), ""));
+      setError(told(failed));
       setBusy(false);
+      sending.current = false;
     }
   }
 
@@ -60,7 +66,7 @@ export function ReasonDialog(props: Props) {
             required={props.reasonNeeded}
             onChange={(event) => setReason(event.target.value)}
             onKeyDown={(event) => {
-              if (event.key !== "Enter" || event.shiftKey) return;
+              if (event.key !== "Enter" || event.shiftKey || event.nativeEvent.isComposing) return;
               event.preventDefault();
               event.currentTarget.form?.requestSubmit();
             }}

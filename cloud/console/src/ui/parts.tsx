@@ -2,7 +2,7 @@
 import type { ReactNode } from "react";
 import { ApiError } from "../api/client";
 import type { Counts, DeviceStatus, ReleaseState } from "../api/types";
-import { ago, count, dateTime, part, short } from "../format";
+import { ago, count, dateTime, isDate, part, short } from "../format";
 import { useNow } from "../state/context";
 
 const STATE_WORDS: Record<ReleaseState, string> = {
@@ -27,6 +27,7 @@ export function DevicePill({ status }: { status: DeviceStatus }) {
 export function Ago({ at, none = "never" }: { at: number | null; none?: string }) {
   const now = useNow();
   if (at === null) return <span className="quiet">{none}</span>;
+  if (!isDate(at)) return <span className="quiet">{dateTime(at)}</span>;
   return (
     <time dateTime={new Date(at).toISOString()} title={dateTime(at)}>
       {ago(at, now)}

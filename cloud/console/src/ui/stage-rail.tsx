@@ -1,6 +1,6 @@
 // The stages of a release in a row: what each is for, which is out, when the next begins.
 import type { Release } from "../api/types";
-import { count, part, share } from "../format";
+import { count, devices, part, share } from "../format";
 
 export function StageRail({ release }: { release: Release }) {
   return (
@@ -17,7 +17,7 @@ export function StageRail({ release }: { release: Release }) {
             <span className="rail-line">
               {counts && state !== "ahead"
                 ? `${count(counts.installed)} of ${count(counts.targeted)} installed`
-                : `${count(counts?.targeted ?? 0)} devices`}
+                : devices(counts?.targeted ?? 0)}
             </span>
             <span className="rail-line quiet">{rule(release, index)}</span>
           </li>
