@@ -464,6 +464,20 @@ PyObject* peak(PyObject* module, PyObject* args, PyObject* names) {
   });
 }
 
+// (lanes, vectors of a panel, rows of a tile by vectors) of a level: what a plan's block parameters follow from.
+PyObject* tiles(PyObject* module, PyObject* args, PyObject* names) {
+  const State& state = state_of_module(module);
+  return guarded(state, [&] {
+    static const char* const keywords[] = {"level", nullptr};
+    const char* level = nullptr;
+    if (!PyArg_ParseTupleAndKeywords(args, names, "|z:kernel_tiles", const_cast<char**>(keywords), &level))
+      throw PythonError{};
+    const Kernels& k = kernels_from(level);
+    return Py_BuildValue("(ii(iiiii))", k.lanes, k.tile_vectors, k.tile_rows[0], k.tile_rows[1], k.tile_rows[2],
+                         k.tile_rows[3], k.tile_rows[4]);
+  });
+}
+
 // --- the pool ---------------------------------------------------------------------------------------------------
 
 // What a test sees of a round: how often each piece ran, and which worker had it last.
@@ -552,6 +566,8 @@ PyMethodDef kernel_functions[] = {
      METH_VARARGS | METH_KEYWORDS, "An activation over a vector."},
     {"kernel_peak", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(peak)), METH_VARARGS | METH_KEYWORDS,
      "Gflop/s of a core that only multiplies and adds."},
+    {"kernel_tiles", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(tiles)), METH_VARARGS | METH_KEYWORDS,
+     "(lanes, vectors of a panel, rows of a tile by vectors) of a level."},
     {"kernel_pool", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(pool_round)),
      METH_VARARGS | METH_KEYWORDS, "One round of a pool: (finished, times each piece ran, its worker)."},
     {nullptr, nullptr, 0, nullptr},

@@ -6,6 +6,8 @@
 namespace shoal {
 namespace {
 
+constexpr int steps_ahead = 16;  // 8, 24 and 48 were no better
+
 // The vector at `from`, of which `n` floats exist.
 template <int N>
 inline Simd<float, N> load_part(const float* from, size_t n) {
@@ -152,7 +154,10 @@ void tile_in_registers(const Tile& t) {
         for (size_t p = 0; p < run; ++p) {
           F columns[V];
 #pragma GCC unroll 8
-          for (int v = 0; v < V; ++v) columns[v] = F::load(b + v * N);
+          for (int v = 0; v < V; ++v) {
+            columns[v] = F::load(b + v * N);
+            __builtin_prefetch(b + (steps_ahead * V + v) * N);
+          }
 #pragma GCC unroll 16
           for (int r = 0; r < R; ++r) {
             const int step = r % 4;
