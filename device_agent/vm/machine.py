@@ -64,6 +64,7 @@ class Hub:
     def close(self) -> None:
         """Stops listening; VMs that are left end on their own."""
         self._loop.remove_reader(self._channel.fileno())
+        self._channel.dismiss()
         for vm in list(self._vms.values()):
             vm.forget()
 
@@ -78,6 +79,8 @@ class Hub:
                 vm.asked(run, outcome, emits[0][1])
             else:
                 vm.settle(row)
+                if happened == "ready" and self._settings.spare:
+                    self._channel.prepare()  # not before: it would slow what was being made
 
 
 class Vm:

@@ -144,7 +144,7 @@ PROGRAMS = (
 )
 
 
-_FUZZED = frozenset({"ok", "WALL_LIMIT", "MEMORY_LIMIT", "LOG_LIMIT"})
+_FUZZED = frozenset({"ok", "WALL_LIMIT", "MEMORY_LIMIT", "ENGINE_MEMORY_LIMIT", "LOG_LIMIT"})
 
 
 def programs(chance: random.Random) -> Iterator[Program]:

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <exception>
+#include <utility>
 
 #include "guest.h"
 #include "keeper.h"
@@ -25,6 +26,7 @@ struct State {
 struct ChannelObject {
   PyObject_HEAD
   std::shared_ptr<Channel> channel;
+  std::shared_ptr<Vm> spare;  // made ahead, waiting for its task
 };
 
 struct VmObject {
@@ -212,13 +214,18 @@ PyObject* channel_new(PyTypeObject* type, PyObject*, PyObject*) {
   auto channel = std::make_shared<Channel>();
   if (!channel->valid()) return PyErr_SetFromErrno(PyExc_OSError);
   auto* self = reinterpret_cast<ChannelObject*>(type->tp_alloc(type, 0));
-  if (self != nullptr) new (&self->channel) std::shared_ptr<Channel>(std::move(channel));
+  if (self != nullptr) {
+    new (&self->channel) std::shared_ptr<Channel>(std::move(channel));
+    new (&self->spare) std::shared_ptr<Vm>();
+  }
   return reinterpret_cast<PyObject*>(self);
 }
 
 void channel_dealloc(ChannelObject* self) {
   PyTypeObject* type = Py_TYPE(self);
   release_returned(*self->channel);
+  if (self->spare != nullptr) self->spare->close();
+  self->spare.~shared_ptr();
   self->channel.~shared_ptr();
   type->tp_free(self);
   Py_DECREF(type);
@@ -274,17 +281,41 @@ PyObject* channel_create(ChannelObject* self, PyTypeObject* type, PyObject* cons
   Py_XDECREF(args);
   if (!read) return nullptr;
   auto* state = static_cast<State*>(PyType_GetModuleState(type));
-  auto vm = std::make_shared<Vm>(g_next_id++, std::move(spec), self->channel);
   auto* object = reinterpret_cast<VmObject*>(state->vm_type->tp_alloc(state->vm_type, 0));
   if (object == nullptr) return nullptr;
-  new (&object->vm) std::shared_ptr<Vm>(vm);
   std::string why;
-  if (installed() && start(vm, &why)) return reinterpret_cast<PyObject*>(object);
+  std::shared_ptr<Vm> vm = std::exchange(self->spare, nullptr);
+  bool made = vm != nullptr && vm->assign(spec);
+  if (!made) {
+    vm = std::make_shared<Vm>(g_next_id++, self->channel);
+    vm->assign(std::move(spec));
+    made = installed() && start(vm, &why);
+  }
+  new (&object->vm) std::shared_ptr<Vm>(std::move(vm));
+  if (made) return reinterpret_cast<PyObject*>(object);
   Py_DECREF(object);
   return PyErr_Format(PyExc_RuntimeError, "%s", installed() ? why.c_str() : "install() was not called");
 }
 
+// prepare(): makes a VM ahead, if there is none and the process lets it.
+PyObject* channel_prepare(ChannelObject* self, PyObject*) {
+  if (self->spare == nullptr && installed()) {
+    auto vm = std::make_shared<Vm>(g_next_id++, self->channel);
+    std::string why;
+    if (start(vm, &why)) self->spare = std::move(vm);
+  }
+  Py_RETURN_NONE;
+}
+
+PyObject* channel_dismiss(ChannelObject* self, PyObject*) {
+  if (self->spare != nullptr) self->spare->close();
+  self->spare = nullptr;
+  Py_RETURN_NONE;
+}
+
 PyMethodDef channel_methods[] = {
+    {"dismiss", reinterpret_cast<PyCFunction>(channel_dismiss), METH_NOARGS, "dismiss(): ends the VM that was made ahead"},
+    {"prepare", reinterpret_cast<PyCFunction>(channel_prepare), METH_NOARGS, "prepare(): a VM made ahead, for the next create()"},
     {"fileno", reinterpret_cast<PyCFunction>(channel_fileno), METH_NOARGS, "readable when take() has something"},
     {"take", reinterpret_cast<PyCFunction>(channel_take), METH_NOARGS, "take() -> what happened since, in order"},
     {"create", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(channel_create)), METH_METHOD | METH_FASTCALL | METH_KEYWORDS, "create(...) -> Vm"},

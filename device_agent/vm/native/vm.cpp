@@ -278,7 +278,21 @@ void end_interpreter(Vm& vm, PyThreadState* state) {
   Py_EndInterpreter(state);
 }
 
+bool wait_for_task(Vm& vm) {
+  std::unique_lock lock(vm.mutex);
+  vm.changed.wait(lock, [&] { return vm.assigned || vm.closing; });
+  return vm.assigned;
+}
+
+// A VM that ends takes no task any more; whether it has one.
+bool give_up(Vm& vm) {
+  std::lock_guard lock(vm.mutex);
+  vm.closing = true;
+  return vm.assigned;
+}
+
 void post_failure(Vm& vm, const std::string& why) {
+  if (!give_up(vm)) return;
   Message message;
   message.vm = vm.id;
   message.happened = Happened::ready;
@@ -313,10 +327,12 @@ void live(Vm& vm) {
 #endif
   if (boot_guest(vm, &why)) {
     vm.trusted = false;
-    vm.account.soft_bytes.store(vm.spec.memory_bytes);
-    vm.engine->bytes_max.store(vm.spec.engine_bytes);
-    serve(vm);
-    answer_rest(vm);
+    if (wait_for_task(vm)) {
+      vm.account.soft_bytes.store(vm.spec.memory_bytes);
+      vm.engine->bytes_max.store(vm.spec.engine_bytes);
+      serve(vm);
+      answer_rest(vm);
+    }
     end_interpreter(vm, state);
   } else {
     post_failure(vm, why);
@@ -346,7 +362,7 @@ void* thread_main(void* argument) {
   message.outcome = "ok";
   message.spent = true;
   strike_off(*vm);
-  vm->channel->post(std::move(message));
+  if (give_up(*vm)) vm->channel->post(std::move(message));
   return nullptr;
 }
 
@@ -360,7 +376,16 @@ int64_t clock_ns(clockid_t clock) {
 
 int64_t now_ns() { return clock_ns(CLOCK_MONOTONIC); }
 
-Vm::Vm(uint64_t id_, Spec spec_, std::shared_ptr<Channel> channel_) : id(id_), spec(std::move(spec_)), channel(std::move(channel_)) {}
+Vm::Vm(uint64_t id_, std::shared_ptr<Channel> channel_) : id(id_), channel(std::move(channel_)) {}
+
+bool Vm::assign(Spec task) {
+  std::lock_guard lock(mutex);
+  if (closing || spent) return false;
+  spec = std::move(task);
+  assigned = true;
+  changed.notify_all();
+  return true;
+}
 
 bool Vm::submit(Job job) {
   {

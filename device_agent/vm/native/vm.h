@@ -71,16 +71,17 @@ struct Written {
 };
 
 struct Vm : std::enable_shared_from_this<Vm> {
-  Vm(uint64_t id_, Spec spec_, std::shared_ptr<Channel> channel_);
+  Vm(uint64_t id_, std::shared_ptr<Channel> channel_);
 
   const uint64_t id;
-  const Spec spec;
+  Spec spec;  // written once, before `assigned`
   const std::shared_ptr<Channel> channel;
   Account account;
   const std::shared_ptr<RunBounds> engine = std::make_shared<RunBounds>();  // its kill mark is never taken back
 
   std::mutex mutex;
   std::condition_variable changed;
+  bool assigned = false;  // it has its task; before that it is a spare, of which nobody hears
   std::deque<Job> jobs;
   bool closing = false;
   bool running = false;
@@ -122,6 +123,9 @@ struct Vm : std::enable_shared_from_this<Vm> {
   PyObject* teardown = nullptr;
   bool trusted = true;  // the audit hook lets the bootstrap through
   Written written;
+
+  // Gives it its task; false when it is ending already, and another VM is needed.
+  bool assign(Spec task);
 
   bool submit(Job job);
 

@@ -195,6 +195,7 @@ def test_k5_fork_is_refused_while_vms_live_and_subprocess_is_not() -> None:
             process_ = await asyncio.create_subprocess_exec("true")
             assert await process_.wait() == 0
             await pool.close()
+            assert _host.drain(20_000) == 0  # the spare, too
             if os.fork() == 0:
                 os._exit(0)
             os.wait()
