@@ -14,7 +14,7 @@ from onnx.reference import ReferenceEvaluator
 
 from cloud.compiler.errors import OnnxInvalid
 from cloud.compiler.settings import LIMITS
-from cloud.compiler.source import Array, Node
+from cloud.compiler.source import Array, Node, array_of
 
 FOLDED = {
     *(
@@ -46,8 +46,14 @@ FOLDED = {
 
 def folded(node: Node, constants: dict[str, Array], opset: int) -> Array | None:
     """The value of the node's output, or None when it is not known before the model runs."""
+    if node.operator == "Constant":
+        return _constant(node)
     names = [name for name in node.inputs if name]
-    if node.operator not in FOLDED or not all(name in constants for name in names):
+    if (
+        node.operator not in FOLDED
+        or node.proto.domain not in ("", "ai.onnx")
+        or not all(name in constants for name in names)
+    ):
         return None
     arrays = [constants[name] for name in names]
     try:
@@ -72,3 +78,20 @@ def folded(node: Node, constants: dict[str, Array], opset: int) -> Array | None:
             f"{node.operator} at '{node.label}' cannot be computed: {error}"
         ) from error
     return np.asarray(next(iter(results)))
+
+
+def _constant(node: Node) -> Array | None:
+    """What a Constant node holds."""
+    for attribute in node.proto.attribute:
+        match attribute.name:
+            case "value":
+                return array_of(attribute.t)
+            case "value_float":
+                return np.asarray(attribute.f, np.float32)
+            case "value_int":
+                return np.asarray(attribute.i, np.int64)
+            case "value_floats":
+                return np.asarray(attribute.floats, np.float32)
+            case "value_ints":
+                return np.asarray(attribute.ints, np.int64)
+    return None

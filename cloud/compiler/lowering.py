@@ -1,57 +1,63 @@
-"""The graph under construction: what a lowering rule reads and writes.
+"""The graph under construction: what a rule reads and writes.
 
 Rules of this module:
 
 - Constants are written only when something uses them, and each once.
 - A rule refuses by raising `Refused`; the caller collects every refusal before it reports.
+- A part (a branch, a loop's body) is lowered by a `Scope` of its own, which shares constants and names with the others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from cloud.compiler.source import Array, Known, Node, Shape, Source
-from device_agent.engine.graph import Attribute, Graph, Kind, Operator, TensorInfo
-from device_agent.engine.ops import OPEN_AXIS, Dtype, OpId
+from cloud.compiler.source import Array, Known, Shape, Source
+from device_agent.engine.graph import Attribute, Constant, Graph, Operator, Port
+from device_agent.engine.ops import DTYPE_NAMES, OPEN_AXIS, Dtype
 
-NUMPY_DTYPES = {
-    np.dtype(np.float32): Dtype.FLOAT32,
-    np.dtype(np.int32): Dtype.INT32,
-    np.dtype(np.int64): Dtype.INT64,
-    np.dtype(np.uint8): Dtype.UINT8,
-    np.dtype(np.bool): Dtype.BOOL,
-}
+DTYPE_CODES = {name: Dtype(code) for code, name in enumerate(DTYPE_NAMES) if name}
 
 
 class Refused(Exception):
     """This node cannot be lowered; the message says why."""
 
 
-class Lowering:
-    """Tensors and operators so far, by ONNX name."""
+def dtype_of(array: Array) -> Dtype | None:
+    """The dtype of a constant, None when the op set has no such type."""
+    return DTYPE_CODES.get(array.dtype.name)
+
+
+class Shared:
+    """What all scopes of a model share."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.constants: dict[str, Array] = dict(source.constants)
-        self._places: dict[str, int] = {}
-        self._tensors: list[TensorInfo] = []
-        self._operators: list[Operator] = []
-        self._inputs = tuple(self._add(self._input(name)) for name in source.inputs)
+        self.written: dict[str, Constant] = {}
+        self.names = {*source.known, *source.constants}
+
+
+class Scope:
+    """Operators so far of the model or a part of it."""
+
+    def __init__(self, shared: Shared) -> None:
+        self.shared = shared
+        self.operators: list[Operator] = []
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
     def constant(self, name: str, what: str) -> Array:
         """The value of an input that must be known when compiling."""
-        if name not in self.constants:
+        if name not in self.shared.constants:
             raise Refused(f"its {what} must be a constant")
-        return self.constants[name]
+        return self.shared.constants[name]
 
     def known(self, name: str) -> Known:
         """Dtype and shape of a tensor, as far as they are known."""
-        if name in self.constants:
-            array = self.constants[name]
-            return Known(dtype=NUMPY_DTYPES.get(array.dtype), shape=array.shape)
-        return self.source.known.get(name, Known(dtype=None, shape=None))
+        if name in self.shared.constants:
+            array = self.shared.constants[name]
+            return Known(dtype=dtype_of(array), shape=array.shape)
+        return self.shared.source.known.get(name, Known(dtype=None, shape=None))
 
     def shape(self, name: str) -> Shape:
         """The shape of a tensor; its sizes may be unknown, its number of axes not."""
@@ -62,63 +68,74 @@ class Lowering:
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
-    def place(self, name: str) -> int:
-        """The tensor of an ONNX name; a constant is written now."""
-        if name not in self._places:
-            self._places[name] = self.write(name, self.constant(name, "input"))
-        return self._places[name]
+    def fresh(self, name: str) -> str:
+        """A name that nothing has."""
+        made, number = name, 2
+        while made in self.shared.names:
+            made, number = f"{name}/{number}", number + 1
+        self.shared.names.add(made)
+        return made
 
-    def write(self, name: str, array: Array) -> int:
-        """A new constant."""
-        dtype = NUMPY_DTYPES.get(array.dtype)
+    def write(self, name: str, numbers: object, dtype: type[np.generic] = np.int64) -> str:
+        """A new constant; returns its name."""
+        made = self.fresh(name)
+        self.shared.constants[made] = np.asarray(numbers, dtype=dtype)
+        return made
+
+    def emit(
+        self,
+        op: str,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        attributes: Mapping[str, Attribute] | None = None,
+    ) -> None:
+        """A new operator."""
+        names = list(inputs)
+        while names and not names[-1]:
+            names.pop()
+        for name in names:
+            self.use(name)
+        step = Operator(
+            op=op, inputs=tuple(names), outputs=tuple(outputs), attributes=dict(attributes or {})
+        )
+        self.operators.append(step)
+
+    def use(self, name: str) -> None:
+        """Writes a constant into the file, when the name is one."""
+        array = self.shared.constants.get(name)
+        if array is None or name in self.shared.written:
+            return
+        dtype = dtype_of(array)
         if dtype is None:
             raise Refused(f"constant '{name}' is {array.dtype}; the op set has no such type")
         data = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<")).tobytes()
-        info = TensorInfo(name=name, kind=Kind.CONSTANT, dtype=dtype, shape=array.shape, data=data)
-        return self._add(info)
-
-    def emit(
-        self, op: OpId, inputs: Sequence[int], output: str, attributes: Sequence[Attribute] = ()
-    ) -> int:
-        """A new operator; returns its output."""
-        place = self._add(TensorInfo(name=output, kind=Kind.COMPUTED))
-        step = Operator(op=op, inputs=tuple(inputs), output=place, attributes=tuple(attributes))
-        self._operators.append(step)
-        return place
-
-    def finish(self, node: Node, place: int) -> None:
-        """Says which tensor a node's first output is."""
-        self._places[node.outputs[0]] = place
+        self.shared.written[name] = Constant(dtype=dtype, shape=array.shape, data=data)
 
     def graph(self) -> Graph:
-        """All of it."""
-        outputs = tuple(self._output(name) for name in self.source.outputs)
+        """The whole model."""
+        source = self.shared.source
+        inputs = tuple(self._input(name) for name in source.inputs)
+        for name in source.outputs:
+            self.use(name)
+        outputs = tuple(self._output(name) for name in source.outputs)
         return Graph(
-            tensors=tuple(self._tensors),
-            operators=tuple(self._operators),
-            inputs=self._inputs,
+            inputs=inputs,
             outputs=outputs,
+            operators=tuple(self.operators),
+            constants=dict(self.shared.written),
         )
 
-    def _add(self, info: TensorInfo) -> int:
-        self._tensors.append(info)
-        if info.kind is Kind.INPUT:
-            self._places[info.name] = len(self._tensors) - 1
-        return len(self._tensors) - 1
+    def _input(self, name: str) -> Port:
+        known = self.shared.source.known[name]
+        if known.dtype is None or known.shape is None:
+            raise Refused(f"input '{name}' has a type that the op set lacks, or no number of axes")
+        return Port(name=name, dtype=known.dtype, shape=_sizes(known.shape))
 
-    def _input(self, name: str) -> TensorInfo:
-        known = self.source.known[name]
-        if known.dtype is None or known.shape is None or None in known.shape[1:]:
-            raise Refused(
-                f"input '{name}' must be float32, int32, int64, uint8 or bool, all its axes but the first of fixed size"
-            )
-        shape = tuple(OPEN_AXIS if size is None else size for size in known.shape)
-        return TensorInfo(name=name, kind=Kind.INPUT, dtype=known.dtype, shape=shape)
+    def _output(self, name: str) -> Port:
+        known = self.known(name)
+        shape = None if known.shape is None else _sizes(known.shape)
+        return Port(name=name, dtype=known.dtype, shape=shape)
 
-    def _output(self, name: str) -> int:
-        """An output's tensor bears its name: one that is only an alias is copied (a cast to its own type)."""
-        place = self.place(name)
-        dtype = self.known(name).dtype
-        if self._tensors[place].name == name or dtype is None:
-            return place
-        return self.emit(OpId.CAST, [place], name, [dtype])
+
+def _sizes(shape: Shape) -> tuple[int, ...]:
+    return tuple(OPEN_AXIS if size is None else size for size in shape)

@@ -6,7 +6,7 @@ Rules of this module:
 - Nothing but the bytes is read: a model that keeps its weights in other files is refused.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from onnx import numpy_helper, shape_inference
 
 from cloud.compiler.errors import OnnxInvalid, OnnxUnsupported
+from cloud.compiler.functions import expanded, nodes_of
 from cloud.compiler.settings import LIMITS
 from device_agent.engine.ops import Dtype
 
@@ -28,15 +29,24 @@ DTYPES = {
     int(onnx.TensorProto.INT64): Dtype.INT64,
     int(onnx.TensorProto.UINT8): Dtype.UINT8,
     int(onnx.TensorProto.BOOL): Dtype.BOOL,
+    int(onnx.TensorProto.DOUBLE): Dtype.FLOAT64,
+    int(onnx.TensorProto.FLOAT16): Dtype.FLOAT16,
+    int(onnx.TensorProto.BFLOAT16): Dtype.BFLOAT16,
+    int(onnx.TensorProto.INT8): Dtype.INT8,
+    int(onnx.TensorProto.INT16): Dtype.INT16,
+    int(onnx.TensorProto.UINT16): Dtype.UINT16,
+    int(onnx.TensorProto.UINT32): Dtype.UINT32,
+    int(onnx.TensorProto.UINT64): Dtype.UINT64,
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """One ONNX node."""
+    """One ONNX node, read as of an operator set."""
 
     proto: onnx.NodeProto
     label: str
+    opset: int
 
     @property
     def operator(self) -> str:
@@ -57,22 +67,27 @@ class Node:
         """Name of an input, empty when it is left out."""
         return self.inputs[index] if index < len(self.inputs) else ""
 
-    def _attribute(self, name: str) -> onnx.AttributeProto | None:
+    def output(self, index: int) -> str:
+        """Name of an output, empty when it is not wanted."""
+        return self.outputs[index] if index < len(self.outputs) else ""
+
+    def attribute(self, name: str) -> onnx.AttributeProto | None:
+        """An attribute, None when it is left out."""
         return next((a for a in self.proto.attribute if a.name == name), None)
 
     def integer(self, name: str, default: int) -> int:
         """An integer attribute."""
-        found = self._attribute(name)
+        found = self.attribute(name)
         return default if found is None else int(found.i)
 
     def number(self, name: str, default: float) -> float:
         """A float attribute."""
-        found = self._attribute(name)
+        found = self.attribute(name)
         return default if found is None else float(found.f)
 
     def integers(self, name: str) -> tuple[int, ...] | None:
         """A list of integers, None when it is left out."""
-        found = self._attribute(name)
+        found = self.attribute(name)
         return None if found is None else tuple(int(i) for i in found.ints)
 
 
@@ -88,7 +103,7 @@ class Known:
 class Source:
     """A checked ONNX model."""
 
-    nodes: tuple[Node, ...]
+    graph: onnx.GraphProto
     constants: dict[str, Array]
     known: dict[str, Known]
     inputs: tuple[str, ...]
@@ -96,8 +111,8 @@ class Source:
     opset: int
 
 
-def read_onnx(data: bytes) -> Source:
-    """Checks the bytes and reads them.
+def read_onnx(data: bytes, is_ours: Callable[[onnx.NodeProto], bool]) -> Source:
+    """Checks the bytes and reads them; `is_ours(node)`: no function body is wanted for it.
 
     Raises:
         OnnxInvalid: they are not a valid ONNX model.
@@ -108,7 +123,8 @@ def read_onnx(data: bytes) -> Source:
     _refuse_external(model)
     try:
         onnx.checker.check_model(model)
-        inferred = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+        whole = expanded(model, is_ours)
+        inferred = shape_inference.infer_shapes(whole, strict_mode=whole is model, data_prop=True)
     except (
         onnx.checker.ValidationError,
         shape_inference.InferenceError,
@@ -118,19 +134,32 @@ def read_onnx(data: bytes) -> Source:
     ) as error:
         raise OnnxInvalid(f"not a valid ONNX model: {_first_line(error)}") from error
     graph = inferred.graph
-    constants = {tensor.name: _array(tensor) for tensor in graph.initializer}
-    nodes = tuple(
-        Node(proto=proto, label=proto.name or f"#{index} ({', '.join(proto.output)})")
-        for index, proto in enumerate(graph.node)
-    )
+    constants = {tensor.name: array_of(tensor) for tensor in graph.initializer}
     return Source(
-        nodes=nodes,
+        graph=graph,
         constants=constants,
         known={value.name: _known(value) for value in _values(graph)},
         inputs=tuple(value.name for value in graph.input if value.name not in constants),
         outputs=tuple(value.name for value in graph.output),
         opset=opset,
     )
+
+
+def nodes_in(graph: onnx.GraphProto, opset: int, where: str = "") -> list[Node]:
+    """The nodes of a graph or a part of one, in order."""
+    return [
+        Node(
+            proto=proto,
+            label=f"{where}{proto.name or f'#{index} ({names_of(proto)})'}",
+            opset=opset,
+        )
+        for index, proto in enumerate(graph.node)
+    ]
+
+
+def names_of(proto: onnx.NodeProto) -> str:
+    """The outputs of a node, for people."""
+    return ", ".join(str(name) for name in proto.output)
 
 
 def _first_line(error: Exception) -> str:
@@ -163,7 +192,7 @@ def _opset(model: onnx.ModelProto) -> int:
 
 
 def _refuse_external(model: onnx.ModelProto) -> None:
-    attached = [a.t for node in model.graph.node for a in node.attribute if a.HasField("t")]
+    attached = [a.t for node in nodes_of(model.graph) for a in node.attribute if a.HasField("t")]
     for tensor in [*model.graph.initializer, *attached]:
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
             raise OnnxUnsupported(
@@ -171,7 +200,12 @@ def _refuse_external(model: onnx.ModelProto) -> None:
             )
 
 
-def _array(tensor: onnx.TensorProto) -> Array:
+def array_of(tensor: onnx.TensorProto) -> Array:
+    """A tensor's numbers.
+
+    Raises:
+        OnnxInvalid: it does not hold what it says.
+    """
     try:
         return np.asarray(numpy_helper.to_array(tensor))
     except (ValueError, TypeError, KeyError) as error:
@@ -191,3 +225,8 @@ def _known(value: onnx.ValueInfoProto) -> Known:
         dims = tensor.shape.dim
         shape = tuple(int(d.dim_value) if d.HasField("dim_value") else None for d in dims)
     return Known(dtype=DTYPES.get(tensor.elem_type), shape=shape)
+
+
+def known_of(value: onnx.ValueInfoProto) -> Known:
+    """Dtype and shape of an input of a part."""
+    return _known(value)

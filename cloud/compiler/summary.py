@@ -8,15 +8,16 @@ Rules of this module:
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from device_agent.engine import _core
 from device_agent.engine.format import VERSION, decode_model, needed_op_set
-from device_agent.engine.graph import Attribute, Graph, Kind, Operator
-from device_agent.engine.ops import BY_ID
+from device_agent.engine.graph import Attribute, Graph, Operator, Port
+from device_agent.engine.ops import BY_NAME, DTYPE_NAMES
+
+type Plain = int | float | str | list[int] | list[float] | list[str] | list[OperatorRow]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortRow:
-    """An input or output; -1 in a shape goes with the batch."""
+    """An input or output; -1 in a shape may be any size, and an output of unknown shape has none."""
 
     name: str
     dtype: str
@@ -28,9 +29,10 @@ class OperatorRow:
     """One step, its tensors by name."""
 
     operator: str
+    kind: str
     inputs: tuple[str, ...]
-    output: str
-    attributes: dict[str, Attribute]
+    outputs: tuple[str, ...]
+    attributes: dict[str, Plain]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +58,25 @@ class ModelSummary:
             for port in ports:
                 yield f"{kind} {port.name}: {port.dtype} {list(port.shape)}"
         for row in self.operators:
-            words = ", ".join(f"{name}={value}" for name, value in row.attributes.items())
-            call = f"{row.operator}({', '.join(row.inputs)}{'; ' if words else ''}{words})"
-            yield f"  {row.output} = {call}"
+            yield from _shown(row, "  ")
+
+
+def _shown(row: OperatorRow, indent: str) -> Iterator[str]:
+    parts = {k: v for k, v in row.attributes.items() if isinstance(v, list) and _is_part(v)}
+    words = ", ".join(
+        f"{name}={value}" for name, value in row.attributes.items() if name not in parts
+    )
+    call = f"{row.operator}({', '.join(row.inputs)}{'; ' if words else ''}{words})"
+    yield f"{indent}{', '.join(row.outputs)} = {call}"
+    for name, rows in parts.items():
+        yield f"{indent}  {name}:"
+        for inner in rows:
+            assert isinstance(inner, OperatorRow)
+            yield from _shown(inner, indent + "    ")
+
+
+def _is_part(values: object) -> bool:
+    return isinstance(values, list) and bool(values) and isinstance(values[0], OperatorRow)
 
 
 def summarise(data: bytes) -> ModelSummary:
@@ -69,34 +87,34 @@ def summarise(data: bytes) -> ModelSummary:
         ModelUnsupported: they are of another version or op set.
     """
     graph = decode_model(data)
-    model = _core.parse_model(data)
-    constants = [tensor for tensor in graph.tensors if tensor.kind is Kind.CONSTANT]
+    constants = graph.constants.values()
     return ModelSummary(
         file_version=VERSION,
         op_set=needed_op_set(graph),
         file_bytes=len(data),
-        weights=sum(len(t.data) // t.dtype.item_bytes for t in constants if t.dtype is not None),
-        inputs=tuple(PortRow(name=n, dtype=d, shape=s) for n, d, s in model.inputs),
-        outputs=tuple(PortRow(name=n, dtype=d, shape=s) for n, d, s in model.outputs),
-        operators=tuple(_row(graph, operator) for operator in graph.operators),
+        weights=sum(len(one.data) // one.dtype.item_bytes for one in constants),
+        inputs=tuple(_port(port) for port in graph.inputs),
+        outputs=tuple(_port(port) for port in graph.outputs),
+        operators=tuple(_row(operator) for operator in graph.operators),
     )
 
 
-def _row(graph: Graph, operator: Operator) -> OperatorRow:
+def _port(port: Port) -> PortRow:
+    dtype = "unknown" if port.dtype is None else DTYPE_NAMES[port.dtype]
+    return PortRow(name=port.name, dtype=dtype, shape=port.shape or ())
+
+
+def _row(operator: Operator) -> OperatorRow:
     return OperatorRow(
-        operator=operator.op.name.lower(),
-        inputs=tuple(graph.tensors[i].name for i in operator.inputs),
-        output=graph.tensors[operator.output].name,
-        attributes=_named(operator),
+        operator=operator.op,
+        kind=BY_NAME[operator.op].kind.value,
+        inputs=operator.inputs,
+        outputs=operator.outputs,
+        attributes={name: _plain(value) for name, value in operator.attributes.items()},
     )
 
 
-def _named(operator: Operator) -> dict[str, Attribute]:
-    """Attributes by name; those of an open list are numbered."""
-    parts = [part.partition(":") for part in BY_ID[operator.op].attributes.split()]
-    named: dict[str, Attribute] = {}
-    for index, value in enumerate(operator.attributes):
-        name, _, kind = parts[min(index, len(parts) - 1)]
-        open_at = index - (len(parts) - 1)
-        named[f"{name}[{open_at}]" if kind.endswith("...") else name] = value
-    return named
+def _plain(value: Attribute) -> Plain:
+    if isinstance(value, Graph):
+        return [_row(operator) for operator in value.operators]
+    return list(value) if isinstance(value, tuple) else value  # type: ignore[return-value]  # all of one kind

@@ -1,10 +1,9 @@
-"""The engine's tensors, operators and compiled models, in C++.
+"""The engine's tensors, operators and sessions, in C++.
 
 Rules of this module:
 
 - It imports nothing and loads in interpreters that own their GIL; kernels run without the GIL.
-- A Tensor never changes; views share storage. Elements are float32, int32, int64, uint8 or bool, axes at
-  most 6.
+- A Tensor never changes; views share storage. At most 8 axes.
 - A shape or attribute that cannot be is a ValueError, an index an IndexError, a dtype that an operator does not take a
   TypeError, too little memory a MemoryError.
 - `level` names the kernels to use, one of `levels()`; the best are used when it is None. Tests compare them.
@@ -14,7 +13,21 @@ from collections.abc import Buffer, Iterator, Sequence
 from types import CapsuleType
 from typing import ClassVar, Literal, final
 
-type _Dtype = Literal["float32", "int32", "int64", "uint8", "bool"]
+type _Dtype = Literal[
+    "float32",
+    "float64",
+    "float16",
+    "bfloat16",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "bool",
+]
 type _Level = Literal["portable", "neon", "avx2", "avx512"]
 type _Algorithm = Literal["direct", "planar", "depthwise", "winograd", "im2col"]
 type _Activation = Literal[
@@ -37,7 +50,6 @@ type _Activation = Literal[
 type _Number = int | float
 type _Nested = _Number | Sequence[_Nested]
 type _Index = int | slice
-type _Port = tuple[str, _Dtype, tuple[int, ...]]
 
 OP_SET: int
 work_for: CapsuleType
@@ -49,6 +61,11 @@ class ModelInvalid(ValueError):
 
 class ModelUnsupported(ValueError):
     """The model was compiled for another engine."""
+
+    code: ClassVar[str]
+
+class PlanInvalid(ValueError):
+    """The plan cannot be run."""
 
     code: ClassVar[str]
 
@@ -110,19 +127,15 @@ class Tensor:
     def __release_buffer__(self, buffer: memoryview, /) -> None: ...
 
 @final
-class Model:
-    """A compiled model; immutable and shared. Made by load_model() or parse_model()."""
+class Session:
+    """A plan that runs over memory of its own. Made by session()."""
 
     @property
-    def inputs(self) -> tuple[_Port, ...]: ...
+    def arena_bytes(self) -> int: ...
     @property
-    def outputs(self) -> tuple[_Port, ...]: ...
-    def run(
-        self,
-        inputs: Tensor | dict[str, Tensor] | Sequence[Tensor],
-        *,
-        level: _Level | None = None,
-    ) -> list[Tensor]: ...
+    def commands(self) -> int: ...
+    def run(self, inputs: Sequence[Tensor], *, level: _Level | None = None) -> list[Tensor]: ...
+    def profile(self, inputs: Sequence[Tensor], *, level: _Level | None = None) -> list[int]: ...
 
 def tensor(data: _Nested, dtype: _Dtype = "float32") -> Tensor: ...
 def frombuffer(
@@ -235,11 +248,12 @@ def resize(
 def concat(tensors: Sequence[Tensor], axis: int = 0) -> Tensor: ...
 def levels() -> tuple[_Level, ...]: ...
 def cpu_features() -> tuple[str, ...]: ...
-def op_table() -> tuple[tuple[int, str, int, int, str, int], ...]: ...
+def op_table() -> tuple[tuple[int, str, int, int, int, str, int], ...]: ...
+def map_model(path: str, /) -> Tensor: ...
+def check_model(data: Buffer, /) -> Tensor: ...
+def session(plan: Buffer, file: Tensor, /) -> Session: ...
 def bound_process(bytes_max: int, status: int, /) -> None: ...
 def engine_bytes() -> tuple[int, int]: ...
-def load_model(path: str, /) -> Model: ...
-def parse_model(data: Buffer, /) -> Model: ...
 
 # Kernels by themselves, for tests and benchmarks: (result, seconds of the fastest of `repeats` runs).
 def kernel_conv2d(

@@ -1,40 +1,43 @@
-"""The compiled model file, `.shoalmodel`, version 1.
+"""The compiled model file, `.shoalmodel`, version 2.
 
 Rules of this module:
 
-- Standard library only. native/model/format.h says the same layout and is what devices read with; this module writes,
-  and reads as the reference that tests compare with.
-- Little-endian, bounded, checksummed; unknown versions, op sets, operators and set reserved bits are refused. Every
-  count, offset, id, order and length is checked before it is used. (That shapes agree is checked by `_core`, which
-  infers them.)
+- Standard library only. native/model/format.h says the same header.
+- Little-endian, bounded, checksummed; unknown versions, op sets, operators and attributes are refused. Every count,
+  name, order, offset and length is checked before it is used. (That shapes agree is checked when a plan is made.)
 - The same graph gives the same bytes.
 
-Layout, each part at a multiple of 8, each weight at a multiple of 64 (so that mapped weights are aligned):
+Layout: header | graph as JSON, UTF-8 | weights, each at a multiple of 64 so that mapped weights are aligned:
 
-    header | tensors | operators | indices u32 | attributes i64 or f64 | names UTF-8 | weights
+    {"inputs": [[name, dtype, shape]], "outputs": [[name, dtype, shape]],
+     "constants": [[name, dtype, shape, start, bytes]],
+     "operators": [[operator, [input], [output], {attribute: value}]]}
 
-The indices are the operators' inputs and output, one operator after the other, then the model's inputs, then its
-outputs. The checksum is CRC-32 of the whole file with its own field zero: against damage. Who made the file is the
-signature's matter, not this one's.
+A part (a branch, a loop's body) is an attribute that is such an object without constants. The checksum is CRC-32 of the
+whole file with its own field zero: against damage. Who made the file is the signature's matter, not this one's.
 """
 
 import binascii
+import json
+import math
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from device_agent.engine.check import attribute_kinds, check_graph
 from device_agent.engine.errors import ModelInvalid, ModelUnsupported
-from device_agent.engine.graph import Attribute, Graph, Kind, Operator, TensorInfo
-from device_agent.engine.ops import BY_ID, OP_SET, OPEN_AXIS, Dtype, OpId
+from device_agent.engine.graph import Attribute, Constant, Graph, Operator, Port
+from device_agent.engine.ops import BY_NAME, OP_SET, OPEN_AXIS, Dtype
 from device_agent.engine.settings import LIMITS
 
 MAGIC = b"SHOALMDL"
-VERSION = 1
+VERSION = 2
 ALIGNMENT = 64
-HEADER = struct.Struct("<8sIIQIIIIIHHIIQ")
-TENSOR = struct.Struct("<IHBBB7xQQ6q")
-OPERATOR = struct.Struct("<HBBIII")
-CHECKSUM_AT = 52
-assert (HEADER.size, TENSOR.size, OPERATOR.size) == (64, 80, 16)
+HEADER = struct.Struct("<8sIIQQQII16s")
+CHECKSUM_AT = 40
+assert HEADER.size == 64
+
+_SPECIAL = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 
 
 def encode_model(graph: Graph) -> bytes:
@@ -42,112 +45,75 @@ def encode_model(graph: Graph) -> bytes:
 
     Raises:
         ModelInvalid: the graph breaks a rule of the format or is over a limit.
+        ModelUnsupported: it has an operator that the op set lacks.
     """
-    names, name_starts = _names(graph.tensors)
-    indices = [i for op in graph.operators for i in (*op.inputs, op.output)]
-    indices += [*graph.inputs, *graph.outputs]
-    words = b"".join(_word(op, i) for op in graph.operators for i in range(len(op.attributes)))
-    sizes = _part_sizes(len(graph.tensors), len(graph.operators), len(indices), len(words) // 8)
-    start = _padded(HEADER.size + sum(sizes) + len(names), ALIGNMENT)
-    tensors, weights = _tensors(graph.tensors, name_starts, start)
-    parts = [tensors, _operators(graph.operators), struct.pack(f"<{len(indices)}I", *indices)]
-    tables = b"".join(part.ljust(size, b"\0") for part, size in zip(parts, sizes, strict=False))
-    body = tables + words + names
-    body = body.ljust(start - HEADER.size, b"\0") + weights
-    header = _header(graph, len(indices), len(words) // 8, len(names), HEADER.size + len(body))
-    data = bytearray(header + body)
-    data[CHECKSUM_AT : CHECKSUM_AT + 4] = struct.pack("<I", binascii.crc32(data))
+    check_graph(graph, OP_SET)
+    rows, starts, size = [], [], 0
+    for name, constant in graph.constants.items():
+        size = _padded(size)
+        rows.append([name, int(constant.dtype), list(constant.shape), size, len(constant.data)])
+        starts.append(size)
+        size += len(constant.data)
+    described = {**_part(graph), "constants": rows}
+    text = json.dumps(described, separators=(",", ":"), ensure_ascii=False).encode()
+    start = _padded(HEADER.size + len(text))
+    data = bytearray(start + size)
+    for at, constant in zip(starts, graph.constants.values(), strict=True):
+        data[start + at : start + at + len(constant.data)] = constant.data
+    data[HEADER.size : HEADER.size + len(text)] = text
+    fields = (needed_op_set(graph), len(data), len(text), start, 0, 0, bytes(16))
+    HEADER.pack_into(data, 0, MAGIC, VERSION, *fields)
+    struct.pack_into("<I", data, CHECKSUM_AT, binascii.crc32(data))
     decode_model(data)  # what is written can be read
     return bytes(data)
 
 
 def needed_op_set(graph: Graph) -> int:
-    """The smallest op set that has all of a graph's operators and dtypes."""
-    operators = (BY_ID[operator.op].since for operator in graph.operators)
-    dtypes = (2 for tensor in graph.tensors if tensor.dtype is Dtype.BOOL)
-    return max(1, *operators, *dtypes)
+    """The smallest op set that has all of a graph's operators."""
+    return max((BY_NAME[operator.op].since for operator in operators_of(graph)), default=1)
 
 
-def _padded(size: int, to: int) -> int:
-    return -(-size // to) * to
+def operators_of(graph: Graph) -> Iterator[Operator]:
+    """All operators, those of parts too."""
+    for operator in graph.operators:
+        yield operator
+        for value in operator.attributes.values():
+            if isinstance(value, Graph):
+                yield from operators_of(value)
 
 
-def _part_sizes(
-    tensors: int, operators: int, indices: int, words: int
-) -> tuple[int, int, int, int]:
-    return tensors * TENSOR.size, operators * OPERATOR.size, _padded(indices * 4, 8), words * 8
+def _padded(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
-def _names(tensors: Iterable[TensorInfo]) -> tuple[bytes, list[int]]:
-    names, starts = b"", []
-    for tensor in tensors:
-        starts.append(len(names))
-        names += tensor.name.encode()
-    return names, starts
+def _part(graph: Graph) -> dict[str, Any]:
+    return {
+        "inputs": [_port(port) for port in graph.inputs],
+        "outputs": [_port(port) for port in graph.outputs],
+        "operators": [
+            [
+                operator.op,
+                list(operator.inputs),
+                list(operator.outputs),
+                {name: _plain(value) for name, value in sorted(operator.attributes.items())},
+            ]
+            for operator in graph.operators
+        ],
+    }
 
 
-def _word(operator: Operator, index: int) -> bytes:
-    kinds = BY_ID[operator.op].kinds
-    kind = kinds[min(index, len(kinds) - 1)] if kinds else "int"
-    value = operator.attributes[index]
-    try:
-        return struct.pack("<d", value) if kind == "float" else struct.pack("<q", value)
-    except struct.error as error:
-        raise ModelInvalid(f"{operator.op.name}'s attribute {value!r} is not a {kind}") from error
+def _port(port: Port) -> list[Any]:
+    return [port.name, int(port.dtype or 0), None if port.shape is None else list(port.shape)]
 
 
-def _tensors(tensors: Iterable[TensorInfo], starts: list[int], at: int) -> tuple[bytes, bytes]:
-    records, weights = [], bytearray()
-    for tensor, name_start in zip(tensors, starts, strict=True):
-        constant = tensor.kind is Kind.CONSTANT
-        if constant:
-            weights.extend(bytes(_padded(len(weights), ALIGNMENT) - len(weights)))
-        if len(tensor.shape) > LIMITS.rank_max:
-            raise ModelInvalid(f"'{tensor.name}' has more than {LIMITS.rank_max} axes")
-        record = TENSOR.pack(
-            name_start,
-            len(tensor.name.encode()),
-            tensor.kind,
-            tensor.dtype or 0,
-            len(tensor.shape),
-            at + len(weights) if constant else 0,
-            len(tensor.data),
-            *tensor.shape,
-            *(0,) * (LIMITS.rank_max - len(tensor.shape)),
-        )
-        records.append(record)
-        weights.extend(tensor.data)
-    return b"".join(records), bytes(weights)
-
-
-def _operators(operators: Iterable[Operator]) -> bytes:
-    records = []
-    index = attribute = 0
-    for operator in operators:
-        counts = len(operator.inputs), len(operator.attributes)
-        records.append(OPERATOR.pack(operator.op, *counts, index, attribute, 0))
-        index += len(operator.inputs) + 1
-        attribute += len(operator.attributes)
-    return b"".join(records)
-
-
-def _header(graph: Graph, indices: int, words: int, names: int, size: int) -> bytes:
-    return HEADER.pack(
-        MAGIC,
-        VERSION,
-        needed_op_set(graph),
-        size,
-        len(graph.tensors),
-        len(graph.operators),
-        indices,
-        words,
-        names,
-        len(graph.inputs),
-        len(graph.outputs),
-        0,
-        0,
-        0,
-    )
+def _plain(value: Attribute) -> object:
+    if isinstance(value, Graph):
+        return _part(value)
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -158,145 +124,108 @@ def _need(holds: bool, what: str) -> None:
         raise ModelInvalid(f"the model file is damaged ({what}); fetch or compile it again")
 
 
-def decode_model(data: bytes | bytearray) -> Graph:
-    """The graph of a file.
+def decode_model(data: bytes | bytearray | memoryview) -> Graph:
+    """The graph of a file; its constants are views of `data`.
 
     Raises:
         ModelInvalid: the bytes are damaged, cut or break a rule of the format.
         ModelUnsupported: another version or op set, or an operator that is not in it.
     """
-    return _Reader(data).graph()
-
-
-class _Reader:
-    """One file: each part is checked before the next is read."""
-
-    def __init__(self, data: bytes | bytearray) -> None:
-        self._data = data
-        self._header()
-        tensors, operators, indices, _ = _part_sizes(
-            self.tensor_count, self.operator_count, self.index_count, self.word_count
+    _need(HEADER.size <= len(data) <= LIMITS.file_bytes_max, "its length is impossible")
+    magic, version, op_set, size, text_bytes, start, checksum, flags, reserved = HEADER.unpack_from(
+        data
+    )
+    _need(magic == MAGIC, "it does not start as a model does")
+    if version != VERSION or op_set > OP_SET:
+        raise ModelUnsupported(
+            f"the model has file version {version} and op set {op_set}; this engine reads {VERSION} and "
+            f"up to {OP_SET}: compile the model for it"
         )
-        self.operators_at = HEADER.size + tensors
-        self.indices_at = self.operators_at + operators
-        self.words_at = self.indices_at + indices
-        self.names_at = self.words_at + 8 * self.word_count
-        names_end = self.names_at + self.names_bytes
-        self.weights_at = _padded(names_end, ALIGNMENT)
-        _need(names_end <= len(data), "its tables reach past its end")
-        self.ports_at = self.index_count - self.input_count - self.output_count
-        _need(self.ports_at >= 0 and self.output_count > 0, "its inputs and outputs are missing")
+    _need(op_set > 0, "it is of no op set")
+    _need(size == len(data), "its length is not what its header says")
+    _need(flags == 0 and not any(reserved), "reserved bits are set")
+    view = memoryview(data)
+    zeroed = binascii.crc32(bytes(4), binascii.crc32(view[:CHECKSUM_AT]))
+    _need(binascii.crc32(view[CHECKSUM_AT + 4 :], zeroed) == checksum, "its checksum differs")
+    return read_graph(view, op_set, text_bytes, start)
 
-    def _header(self) -> None:
-        data = self._data
-        _need(HEADER.size <= len(data) <= LIMITS.file_bytes_max, "its length is impossible")
-        magic, version, op_set, size, *counts, flags, checksum, reserved = HEADER.unpack_from(data)
-        _need(magic == MAGIC, "it does not start as a model does")
-        if version != VERSION or op_set > OP_SET:
-            raise ModelUnsupported(
-                f"the model has file version {version} and op set {op_set}; this engine reads {VERSION} and "
-                f"up to {OP_SET}: compile the model for it"
-            )
-        _need(op_set > 0, "it is of no op set")
-        self.op_set = op_set
-        _need(size == len(data), "its length is not what its header says")
-        _need(flags == 0 and reserved == 0, "reserved bits are set")
-        zeroed = binascii.crc32(bytes(4), binascii.crc32(data[:CHECKSUM_AT]))
-        _need(binascii.crc32(data[CHECKSUM_AT + 4 :], zeroed) == checksum, "its checksum differs")
-        self.tensor_count, self.operator_count, self.index_count, self.word_count = counts[:4]
-        self.names_bytes, self.input_count, self.output_count = counts[4:]
-        limits = (
-            LIMITS.tensors_max,
-            LIMITS.operators_max,
-            LIMITS.indices_max,
-            LIMITS.attributes_max,
-            LIMITS.names_bytes_max,
-        )
-        _need(all(n <= most for n, most in zip(counts, limits, strict=False)), "a count is too big")
 
-    def _index(self, place: int) -> int:
-        (value,) = struct.unpack_from("<I", self._data, self.indices_at + 4 * place)
-        _need(value < self.tensor_count, "an index names no tensor")
-        return int(value)
+def graph_of(data: memoryview) -> Graph:
+    """The graph of a file whose header and checksum the core has checked.
 
-    def graph(self) -> Graph:
-        tensors = tuple(self._tensor(i) for i in range(self.tensor_count))
-        ports = [self._index(i) for i in range(self.ports_at, self.index_count)]
-        inputs, outputs = ports[: self.input_count], ports[self.input_count :]
-        listed = [i for i, tensor in enumerate(tensors) if tensor.kind is Kind.INPUT]
-        _need(sorted(inputs) == listed, "an input is listed wrongly")
-        defined = {i for i, tensor in enumerate(tensors) if tensor.kind is not Kind.COMPUTED}
-        operators = tuple(self._operator(i, defined) for i in range(self.operator_count))
-        _need(defined.issuperset(outputs), "an output is never made")
-        return Graph(
-            tensors=tensors, operators=operators, inputs=tuple(inputs), outputs=tuple(outputs)
-        )
+    Raises:
+        ModelInvalid: the graph breaks a rule.
+        ModelUnsupported: an operator that the op set lacks.
+    """
+    _, _, op_set, _, text_bytes, start, *_ = HEADER.unpack_from(data)
+    return read_graph(data, op_set, text_bytes, start)
 
-    def _tensor(self, i: int) -> TensorInfo:
-        at = HEADER.size + i * TENSOR.size
-        name_start, name_bytes, kind, dtype, rank, start, size, *dims = TENSOR.unpack_from(
-            self._data, at
-        )
-        _need(not any(self._data[at + 9 : at + 16]), "reserved bytes are set")
-        _need(name_start + name_bytes <= self.names_bytes, "a name is outside the names")
-        _need(kind <= Kind.CONSTANT, "a tensor is of no known kind")
-        try:
-            name = bytes(self._data[self.names_at + name_start :][:name_bytes]).decode()
-        except UnicodeDecodeError as error:
-            raise ModelInvalid("the model file is damaged (a name is not UTF-8)") from error
-        if kind == Kind.COMPUTED:
-            _need(not (dtype or rank or start or size), "a computed tensor has contents")
-            return TensorInfo(name=name, kind=Kind.COMPUTED)
-        _need(dtype in set(Dtype) and rank <= LIMITS.rank_max, "a tensor has no known type")
-        shape = tuple(dims[:rank])
-        least = OPEN_AXIS if kind == Kind.INPUT else 0
-        sizes_hold = all(n >= (least if axis == 0 else 0) for axis, n in enumerate(shape))
-        _need(sizes_hold and not any(dims[rank:]), "a shape cannot be")
-        contents = self._weight(Kind(kind), Dtype(dtype), shape, start, size)
-        return TensorInfo(
-            name=name, kind=Kind(kind), dtype=Dtype(dtype), shape=shape, data=contents
-        )
 
-    def _weight(
-        self, kind: Kind, dtype: Dtype, shape: tuple[int, ...], start: int, size: int
-    ) -> bytes:
-        if kind is Kind.INPUT:
-            _need(start == 0 and size == 0, "an input has contents")
-            return b""
-        count = 1
-        for axis in shape:
-            count *= axis
-        _need(size == count * dtype.item_bytes, "a weight's length is not its shape's")
-        aligned = start % ALIGNMENT == 0 and start >= self.weights_at
-        _need(aligned and start + size <= len(self._data), "a weight lies outside the weights")
-        return bytes(self._data[start : start + size])
+def read_graph(data: memoryview, op_set: int, text_bytes: int, start: int) -> Graph:
+    """The graph of a file whose header says these things; what it says of the graph's place is checked here."""
+    _need(HEADER.size + text_bytes <= len(data), "its graph reaches past its end")
+    _need(text_bytes <= LIMITS.graph_bytes_max, "its graph is too big")
+    fits = HEADER.size + text_bytes <= start <= len(data) and start % ALIGNMENT == 0
+    _need(fits, "its weights are not where they belong")
+    try:
+        described = json.loads(bytes(data[HEADER.size : HEADER.size + text_bytes]))
+        graph = _graph(described, _constants(described, data, start))
+    except (ValueError, TypeError, KeyError, RecursionError, AttributeError) as error:
+        raise ModelInvalid("the model file is damaged (its graph cannot be read)") from error
+    check_graph(graph, op_set)
+    return graph
 
-    def _operator(self, i: int, defined: set[int]) -> Operator:
-        op, inputs, attributes, index_at, word_at, zero = OPERATOR.unpack_from(
-            self._data, self.operators_at + i * OPERATOR.size
-        )
-        if op not in set(OpId) or BY_ID[OpId(op)].since > self.op_set:
-            raise ModelUnsupported(
-                f"the model needs operator {op}, which op set {self.op_set} lacks"
-            )
-        _need(zero == 0, "reserved bytes are set")
-        _need(index_at + inputs + 1 <= self.ports_at, "an operator's tensors are missing")
-        _need(word_at + attributes <= self.word_count, "an operator's attributes are missing")
-        row = BY_ID[OpId(op)]
-        _need(row.inputs_min <= inputs <= row.inputs_max, f"{row.id.name} has {inputs} inputs")
-        sources = tuple(self._index(index_at + n) for n in range(inputs))
-        output = self._index(index_at + inputs)
-        _need(defined.issuperset(sources), "an operator uses what was not made yet")
-        _need(output not in defined, "a tensor is made twice")
-        defined.add(output)
-        words = self._attributes(row.kinds, word_at, attributes)
-        return Operator(op=row.id, inputs=sources, output=output, attributes=words)
 
-    def _attributes(self, kinds: tuple[str, ...], at: int, count: int) -> tuple[Attribute, ...]:
-        opened = bool(kinds) and kinds[-1].endswith("...")
-        fits = len(kinds) - 1 <= count <= len(kinds) - 1 + LIMITS.rank_max
-        _need(fits if opened else count == len(kinds), "an operator has other attributes")
-        codes = "".join(
-            "d" if kinds[min(i, len(kinds) - 1)] == "float" else "q" for i in range(count)
-        )
-        return struct.unpack_from(f"<{codes}", self._data, self.words_at + 8 * at)
+def _constants(described: dict[str, Any], data: memoryview, start: int) -> dict[str, Constant]:
+    constants: dict[str, Constant] = {}
+    for name, code, shape, at, size in described["constants"]:
+        _need(type(name) is str and name not in constants, "a weight's name is taken")
+        dtype, sizes = Dtype(code), _sizes(shape, 0)
+        _need(type(at) is int and type(size) is int, "a weight lies nowhere")
+        _need(size == math.prod(sizes) * dtype.item_bytes, "a weight's length is not its shape's")
+        inside = at >= 0 and at % ALIGNMENT == 0 and start + at + size <= len(data)
+        _need(inside, "a weight lies outside the weights")
+        contents = data[start + at : start + at + size]
+        constants[name] = Constant(dtype=dtype, shape=sizes, data=contents, start=start + at)
+    return constants
+
+
+def _sizes(shape: list[Any], least: int) -> tuple[int, ...]:
+    _need(len(shape) <= LIMITS.rank_max, "a tensor has too many axes")
+    sizes_hold = all(type(n) is int and least <= n <= LIMITS.tensor_bytes_max for n in shape)
+    _need(sizes_hold, "a shape cannot be")
+    return tuple(shape)
+
+
+def _graph(described: dict[str, Any], constants: Mapping[str, Constant]) -> Graph:
+    _need(
+        set(described) - {"constants"} == {"inputs", "outputs", "operators"}, "it has other parts"
+    )
+    inputs = tuple(_read_port(*row) for row in described["inputs"])
+    outputs = tuple(_read_port(*row) for row in described["outputs"])
+    operators = tuple(_operator(*row) for row in described["operators"])
+    return Graph(inputs=inputs, outputs=outputs, operators=operators, constants=constants)
+
+
+def _read_port(name: str, code: int, shape: list[Any] | None) -> Port:
+    sizes = None if shape is None else _sizes(shape, OPEN_AXIS)
+    return Port(name=name, dtype=Dtype(code) if code else None, shape=sizes)
+
+
+def _operator(op: str, inputs: list[str], outputs: list[str], values: dict[str, Any]) -> Operator:
+    kinds = attribute_kinds(BY_NAME[op]) if op in BY_NAME else {}
+    attributes = {
+        name: _SPECIAL.get(value, value)
+        if isinstance(value, str) and kinds.get(name) == "float"
+        else _attribute(value)
+        for name, value in values.items()
+    }
+    return Operator(op=op, inputs=tuple(inputs), outputs=tuple(outputs), attributes=attributes)
+
+
+def _attribute(value: Any) -> Attribute:  # noqa: ANN401 - as JSON has it
+    if isinstance(value, dict):
+        return _graph(value, {})
+    if isinstance(value, list):
+        return tuple(value)
+    return value  # type: ignore[no-any-return]  # check_graph compares it with the op set

@@ -2,57 +2,54 @@
 
 Rules of this module:
 
-- A tensor is an input, a constant, or computed by exactly one operator.
-- Only an input's first axis may be open (OPEN_AXIS): the batch. Shapes of computed tensors are not stored: they follow.
+- A tensor is known by its name: an input, a constant, or one result of one operator. An operator's left-out input or
+  output has the empty name.
+- A part (the body of a loop, a branch) sees the names of the graph around it.
+- An input's sizes may be open (OPEN_AXIS). Shapes of computed tensors are not stored: they follow from the inputs'.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
 
-from device_agent.engine.ops import Dtype, OpId
+from device_agent.engine.ops import Dtype
 
-type Attribute = int | float
-
-
-class Kind(IntEnum):
-    """Where a tensor comes from, by its code in a file."""
-
-    COMPUTED = 0
-    INPUT = 1
-    CONSTANT = 2
+type Attribute = int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | Graph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TensorInfo:
-    """One tensor of a graph. dtype and shape of a computed one are not stored."""
+class Port:
+    """An input or output. An input of a model has a dtype and a shape; of the others they may not be known (None)."""
 
     name: str
-    kind: Kind
     dtype: Dtype | None = None
-    shape: tuple[int, ...] = ()
-    data: bytes = field(default=b"", repr=False)
+    shape: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constant:
+    """A weight; `start` is where its bytes lie in the file that was read, 0 in a graph that was not."""
+
+    dtype: Dtype
+    shape: tuple[int, ...]
+    data: bytes | memoryview = field(repr=False)
+    start: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operator:
-    """One step: `output` = op(`inputs`); tensors by their place in the graph."""
+    """One step."""
 
-    op: OpId
-    inputs: tuple[int, ...]
-    output: int
-    attributes: tuple[Attribute, ...] = ()
+    op: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graph:
-    """A whole model."""
+    """A whole model, or a part of one. Constants belong to the whole model."""
 
-    tensors: tuple[TensorInfo, ...]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
     operators: tuple[Operator, ...]
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-
-    def constants(self) -> Mapping[str, TensorInfo]:
-        """Weights by name."""
-        return {tensor.name: tensor for tensor in self.tensors if tensor.kind is Kind.CONSTANT}
+    constants: Mapping[str, Constant] = field(default_factory=dict)

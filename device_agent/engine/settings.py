@@ -1,4 +1,4 @@
-"""Every limit of a compiled model, with its unit. The C++ reader keeps the same ones (native/model/format.h)."""
+"""Every limit of the engine, with its unit. The core keeps those of a file too (native/model/format.h)."""
 
 from dataclasses import dataclass
 
@@ -9,27 +9,43 @@ class EngineSettings:
 
     Attributes:
         file_bytes_max: Bytes of a whole file.
-        tensors_max: Tensors in a graph: inputs, weights and results.
-        operators_max: Operators in a graph.
-        indices_max: Uses of a tensor by an operator, an input or an output, all together.
-        attributes_max: Attribute words of all operators together.
-        names_bytes_max: UTF-8 bytes of all names together.
-        name_bytes_max: UTF-8 bytes of one name.
-        operator_inputs_max: Inputs of one operator.
+        graph_bytes_max: Bytes of its graph.
+        operators_max: Operators in a graph or a part of one.
+        depth_max: Parts (loop bodies, branches) inside each other.
+        name_bytes_max: Characters of one name.
         rank_max: Axes of a tensor.
         tensor_bytes_max: Bytes of one tensor.
     """
 
     file_bytes_max: int = 2**31
-    tensors_max: int = 65_536
+    graph_bytes_max: int = 2**26
     operators_max: int = 65_536
-    indices_max: int = 2**20
-    attributes_max: int = 2**20
-    names_bytes_max: int = 2**24
+    depth_max: int = 8
     name_bytes_max: int = 65_535
-    operator_inputs_max: int = 64
-    rank_max: int = 6
+    rank_max: int = 8
     tensor_bytes_max: int = 2**31
 
 
 LIMITS = EngineSettings()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanSettings:
+    """Limits of planning.
+
+    Attributes:
+        regions_max: Regions of one raster; a transform that would need more reads what the one before it wrote.
+        splits_max: Pieces that one region is cut into while two are merged.
+        literal_elements_max: Elements of a tensor that the planner computes itself.
+        sessions_max: Plans kept for one model, by the shapes of its inputs.
+        iterations_max: Rounds of one loop.
+    """
+
+    regions_max: int = 256
+    splits_max: int = 512
+    literal_elements_max: int = 4096
+    sessions_max: int = 32
+    iterations_max: int = 1 << 20
+
+
+PLAN_LIMITS = PlanSettings()

@@ -47,6 +47,17 @@ GUEST_API = (
     "shoal_task.tensor", "shoal_task.upload",
 )  # fmt: skip
 ENGINE_CORE = "device_agent.engine._core"
+# The engine's Python side: what plans a model for the shapes that a task gives it.
+ENGINE_MODULES = (
+    "device_agent.errors", *(f"device_agent.engine.{name}" for name in (
+        "check", "errors", "format", "graph", "model", "ops", "plan", "settings", "plan.arithmetic", "plan.context",
+        "plan.emit", "plan.fold", "plan.ir", "plan.lowerings", "plan.lower_elementwise", "plan.lower_indexing",
+        "plan.lower_movement", "plan.lower_normalisation", "plan.lower_pools", "plan.lower_products",
+        "plan.lower_quantised", "plan.lower_recurrent", "plan.lower_reductions", "plan.lower_sampling",
+        "plan.lower_signals", "plan.lower_windows", "plan.memory", "plan.region", "plan.stage", "plan.transforms",
+        "plan.window",
+    )),
+)  # fmt: skip
 IMPORTLIB_EXTERNAL = "_frozen_importlib_external"
 _ENCODINGS = (
     "encodings.aliases", "encodings.ascii", "encodings.latin_1", "encodings.utf_8", "encodings.utf_16",
@@ -72,7 +83,11 @@ def preload() -> None:
 
 def table() -> list[TableRow]:
     """All that a guest may import."""
-    rows = [_python_row(name) for name in (*PYTHON_MODULES, *GUEST_API) if not is_alias(name)]
+    rows = [
+        _python_row(name)
+        for name in (*PYTHON_MODULES, *GUEST_API, *ENGINE_MODULES)
+        if not is_alias(name)
+    ]
     rows += _encodings()
     rows.append(replace(_python_row("importlib._bootstrap_external"), name=IMPORTLIB_EXTERNAL))
     rows += [

@@ -68,19 +68,20 @@ def _models() -> list[BenchRow]:
 
     from cloud.compiler.compile import compile_onnx
     from device_agent.engine import _core
+    from device_agent.engine.model import parse_model
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     made = []
     for path in sorted(MODELS.glob("*.onnx")):
         data = path.read_bytes()
-        model = _core.parse_model(compile_onnx(data))
+        model = parse_model(compile_onnx(data))
         session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         ((port, dtype, shape),) = model.inputs
         for batch in BATCHES:
             # Pixels are whole numbers from 0 to 16.
             array = (_numbers((batch, *shape[1:])) * 17).astype(dtype)
-            tensor = _core.frombuffer(array, dtype, array.shape)
+            tensor = _core.frombuffer(array, dtype, array.shape)  # type: ignore[arg-type]  # a dtype's name
             feeds = {port: array}
             want, got = session.run(None, feeds)[0], np.asarray(model.run([tensor])[0])
             np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-4)

@@ -16,8 +16,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from device_agent.engine.format import CHECKSUM_AT
-from device_agent.engine.graph import Graph, Kind, Operator, TensorInfo
-from device_agent.engine.ops import Dtype, OpId
+from device_agent.engine.graph import Constant, Graph, Operator, Port
+from device_agent.engine.ops import Dtype
 
 
 def floats(*numbers: float) -> bytes:
@@ -25,29 +25,28 @@ def floats(*numbers: float) -> bytes:
     return struct.pack(f"<{len(numbers)}f", *numbers)
 
 
-def weight(name: str, shape: tuple[int, ...], *numbers: float) -> TensorInfo:
+def weight(shape: tuple[int, ...], *numbers: float) -> Constant:
     """A float32 constant."""
-    return TensorInfo(
-        name=name, kind=Kind.CONSTANT, dtype=Dtype.FLOAT32, shape=shape, data=floats(*numbers)
-    )
+    return Constant(dtype=Dtype.FLOAT32, shape=shape, data=floats(*numbers))
 
 
 def two_layers() -> Graph:
     """x (batch, 3) -> relu(x @ w + b) -> softmax; a graph that has every kind of part."""
-    tensors = (
-        TensorInfo(name="x", kind=Kind.INPUT, dtype=Dtype.FLOAT32, shape=(-1, 3)),
-        weight("w", (3, 2), 1, 2, 3, 4, 5, 6),
-        weight("b", (2,), -20, 1),
-        TensorInfo(name="sums", kind=Kind.COMPUTED),
-        TensorInfo(name="active", kind=Kind.COMPUTED),
-        TensorInfo(name="probabilities", kind=Kind.COMPUTED),
+    return Graph(
+        inputs=(Port(name="x", dtype=Dtype.FLOAT32, shape=(-1, 3)),),
+        outputs=(
+            Port(name="probabilities", dtype=Dtype.FLOAT32, shape=(-1, 2)),
+            Port(name="active", dtype=Dtype.FLOAT32, shape=(-1, 2)),
+        ),
+        operators=(
+            Operator(
+                op="gemm", inputs=("x", "w", "b"), outputs=("sums",), attributes={"beta": 1.0}
+            ),
+            Operator(op="relu", inputs=("sums",), outputs=("active",)),
+            Operator(op="softmax", inputs=("active",), outputs=("probabilities",)),
+        ),
+        constants={"w": weight((3, 2), 1, 2, 3, 4, 5, 6), "b": weight((2,), -20, 1)},
     )
-    operators = (
-        Operator(op=OpId.GEMM, inputs=(0, 1, 2), output=3, attributes=(1.0, 1.0, 0, 0)),
-        Operator(op=OpId.RELU, inputs=(3,), output=4),
-        Operator(op=OpId.SOFTMAX, inputs=(4,), output=5, attributes=(-1,)),
-    )
-    return Graph(tensors=tensors, operators=operators, inputs=(0,), outputs=(5, 4))
 
 
 def node(

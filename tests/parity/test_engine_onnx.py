@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from cloud.compiler.compile import compile_onnx
 from device_agent.engine import _core
+from device_agent.engine.model import parse_model
 from tests.helpers.arrays import LEVELS, Array, Level
 from tests.helpers.graphs import node, onnx_model
 
@@ -152,7 +153,7 @@ def chained(steps: list[str]) -> bytes:
 
 def compare(data: bytes, feeds: dict[str, Array], level: Level) -> None:
     want = ort.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, feeds)
-    model = _core.parse_model(compile_onnx(data))
+    model = parse_model(compile_onnx(data))
     tensors = {name: _core.frombuffer(x, shape=x.shape) for name, x in feeds.items()}
     for got, expected in zip(model.run(tensors, level=level), want, strict=True):
         made = np.asarray(got)

@@ -1,9 +1,10 @@
 """Compiled models: loaded once per process, their weights shared by all VMs."""
 
-from device_agent.engine import _core
+from device_agent.engine.errors import EngineError
+from device_agent.engine.model import Model, load_model
 from shoal_task.border import resource_path
 
-Model = _core.Model
+__all__ = ["Model", "load"]
 
 
 def load(path: str) -> Model:
@@ -13,4 +14,7 @@ def load(path: str) -> Model:
         FileNotFoundError: task.toml names no such resource.
         ValueError: the file is no compiled model, or one for another engine.
     """
-    return _core.load_model(resource_path(path))
+    try:
+        return load_model(resource_path(path))
+    except EngineError as error:
+        raise ValueError(str(error)) from error

@@ -15,6 +15,7 @@ import structlog
 from cloud.telemetry.consumer import Consumer, Delivery
 from cloud.telemetry.replies import ReplyService, reply_id_for
 from device_agent.engine import _core
+from device_agent.engine.model import load_model
 from docs.examples.digits.v1 import wire
 
 TASK = "digits"
@@ -27,7 +28,7 @@ class Recogniser:
     """The bigger model."""
 
     def __init__(self, model: Path) -> None:
-        self._model = _core.load_model(str(model))
+        self._model = load_model(str(model))
 
     def read(self, pixels: bytes) -> tuple[int, float]:
         """The label of a digit of 64 pixel bytes, and how sure the model is.

@@ -7,7 +7,7 @@ import pytest
 
 from cloud.compiler.compile import compile_onnx
 from cloud.compiler.errors import OnnxInvalid, OnnxUnsupported
-from device_agent.engine import _core
+from device_agent.engine.model import parse_model
 from tests.helpers.graphs import node, onnx_model
 
 CONSTANTS = {
@@ -53,7 +53,7 @@ def test_mutated_models_are_refused_or_compile(seed: int) -> None:
     for number in range(400):
         data = mutated(rng)
         try:
-            _core.parse_model(compile_onnx(data))
+            parse_model(compile_onnx(data))
         except (OnnxInvalid, OnnxUnsupported):
             continue
         except Exception as error:

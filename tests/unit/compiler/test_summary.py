@@ -10,19 +10,18 @@ from cloud.admin.cli.main import run
 from cloud.compiler.summary import summarise
 from device_agent.engine.errors import ModelInvalid
 from device_agent.engine.format import encode_model
-from device_agent.engine.graph import Operator
-from device_agent.engine.ops import OpId
+from device_agent.engine.graph import Graph, Operator, Port
 from tests.helpers.graphs import two_layers
 
 TEXT = """\
-file version 1, op set 1, {size} bytes
+file version 2, op set 3, {size} bytes
 8 weights in 3 operators
 input x: float32 [-1, 3]
 output probabilities: float32 [-1, 2]
 output active: float32 [-1, 2]
-  sums = gemm(x, w, b; alpha=1.0, beta=1.0, transpose_a=0, transpose_b=0)
+  sums = gemm(x, w, b; beta=1.0)
   active = relu(sums)
-  probabilities = softmax(active; axis=-1)"""
+  probabilities = softmax(active)"""
 
 
 def test_the_text_says_all() -> None:
@@ -30,17 +29,29 @@ def test_the_text_says_all() -> None:
     assert summarise(data).text() == TEXT.format(size=len(data))
 
 
-def test_the_summary_is_json_and_numbers_open_lists() -> None:
+def test_the_summary_is_json_and_shows_parts() -> None:
+    body = Graph(
+        inputs=(),
+        outputs=(Port(name="inner"),),
+        operators=(
+            Operator(
+                op="transpose", inputs=("active",), outputs=("inner",), attributes={"perm": (1, 0)}
+            ),
+        ),
+    )
+    choice = Operator(
+        op="if",
+        inputs=("active",),
+        outputs=("probabilities",),
+        attributes={"then_branch": body, "else_branch": body},
+    )
     graph = two_layers()
-    summed = Operator(op=OpId.REDUCE_SUM, inputs=(4,), output=5, attributes=(1, 0, 1))
-    data = encode_model(replace(graph, operators=(*graph.operators[:2], summed)))
-    rows = json.loads(json.dumps(asdict(summarise(data))))["operators"]
-    assert rows[2] == {
-        "operator": "reduce_sum",
-        "inputs": ["active"],
-        "output": "probabilities",
-        "attributes": {"keepdims": 1, "axes[0]": 0, "axes[1]": 1},
-    }
+    data = encode_model(replace(graph, operators=(*graph.operators[:2], choice)))
+    summary = summarise(data)
+    rows = json.loads(json.dumps(asdict(summary)))["operators"]
+    assert rows[2]["kind"] == "control"
+    assert rows[2]["attributes"]["then_branch"][0]["attributes"] == {"perm": [1, 0]}
+    assert "    then_branch:\n      inner = transpose(active; perm=[1, 0])" in summary.text()
 
 
 def test_damage_is_refused() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from cloud.compiler.compile import compile_file
 from device_agent.engine import _core
+from device_agent.engine.model import load_model
 from device_agent.tasks.manifest import parse_manifest
 from device_agent.vm import process
 from device_agent.vm.interface import VmSpec
@@ -90,7 +91,7 @@ async def test_vms_and_the_process_share_one_mapping_of_the_weights(
     spec = bundle("v2")
     path = spec.resources["digits.shoalmodel"]
     payload = validation_fold().payloads()[0]
-    held = _core.load_model(path)
+    held = load_model(path)
     for key in ("a", "b", "c"):
         other = replace(spec, key=key)
         assert (await pool.run(other, make_event(payload))).outcome == "ok"
@@ -121,7 +122,7 @@ async def test_version_two_says_the_mean_over_the_shifts_of_training(
 ) -> None:
     spec = bundle("v2")
     digits = validation_fold().pixels[:20]
-    model = _core.load_model(spec.resources["digits.shoalmodel"])
+    model = load_model(spec.resources["digits.shoalmodel"])
     views = [
         np.asarray(model.run(_core.frombuffer(shifted(digits, *by), "uint8", (20, 64)))[0])
         for by in NEIGHBOURS

@@ -13,6 +13,7 @@ import pytest
 
 from cloud.compiler.compile import compile_file, compile_onnx
 from device_agent.engine import _core
+from device_agent.engine.model import Model, parse_model
 from docs.examples.digits import measure
 from docs.examples.digits.dataset import Fold, held_out_fold, train_fold, validation_fold
 from docs.examples.digits.recognise import Recogniser
@@ -22,8 +23,8 @@ HERE = Path(__file__).parents[3] / "docs" / "examples" / "digits"
 Floats = npt.NDArray[np.float32]
 
 
-def model(name: str) -> _core.Model:
-    return _core.parse_model(compile_onnx((HERE / "models" / f"{name}.onnx").read_bytes()))
+def model(name: str) -> Model:
+    return parse_model(compile_onnx((HERE / "models" / f"{name}.onnx").read_bytes()))
 
 
 def probabilities(name: str, pixels: npt.NDArray[np.uint8]) -> Floats:

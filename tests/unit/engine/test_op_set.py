@@ -1,32 +1,54 @@
-"""The op set is said twice, in Python and in C++: the two must be the same."""
+"""The op set is said twice, in Python and in C++: the two must be the same; and each operator has a lowering."""
 
 import subprocess
 import sys
 
 import pytest
 
-from device_agent.engine import _core, ops, settings
+from device_agent.engine import _core, ops
+from device_agent.engine.check import attribute_kinds
+from device_agent.engine.ops import ATOMS, BY_NAME, OPS, OpClass
+from device_agent.engine.plan import lowerings
+from device_agent.engine.plan.context import LOWERINGS
+from device_agent.engine.plan.fold import FOLDS
 
 
-def test_both_tables_are_the_same() -> None:
+def test_both_tables_of_atoms_are_the_same() -> None:
     here = {
         (
-            row.id.value,
-            row.id.name.lower(),
+            row.id,
+            row.name,
             row.inputs_min,
             row.inputs_max,
+            row.outputs,
             row.attributes,
             row.since,
         )
-        for row in ops.OPS
+        for row in ATOMS
     }
     assert here == set(_core.op_table())
     assert _core.OP_SET == ops.OP_SET
 
 
-def test_every_operator_has_a_row() -> None:
-    assert set(ops.BY_ID) == set(ops.OpId)
-    assert max(row.inputs_max for row in ops.OPS) == settings.LIMITS.operator_inputs_max
+def test_names_are_given_once() -> None:
+    assert len(BY_NAME) == len(OPS)
+    assert len({row.name for row in ATOMS}) == len({row.id for row in ATOMS}) == len(ATOMS)
+
+
+def test_every_operator_but_control_has_a_lowering() -> None:
+    assert lowerings.FAMILIES
+    control = {row.name for row in OPS if row.kind is OpClass.CONTROL}
+    assert set(LOWERINGS) == set(BY_NAME) - control
+
+
+def test_attributes_are_of_known_kinds_and_defaults_of_theirs() -> None:
+    known = {"int", "float", "text", "ints", "floats", "texts", "graph"}
+    for row in OPS:
+        assert set(attribute_kinds(row).values()) <= known, row.name
+
+
+def test_what_is_folded_is_an_atom() -> None:
+    assert set(FOLDS) <= {row.name for row in ATOMS}
 
 
 @pytest.mark.slow  # mypy reads the whole module

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from device_agent.engine.format import encode_model
-from device_agent.engine.graph import Graph, Kind, Operator, TensorInfo
-from device_agent.engine.ops import Dtype, OpId
+from device_agent.engine.graph import Constant, Graph, Operator, Port
+from device_agent.engine.ops import Dtype
 from device_agent.vm.interface import VmLimits
 from device_agent.vm.pool import InterpreterPool
 from tests.helpers.tasks_in_vm import make_event, make_spec
@@ -104,19 +104,15 @@ async def test_weights_that_all_vms_share_are_charged_to_none(
     pool: InterpreterPool, tmp_path: Path
 ) -> None:
     side = 2_000
-    weights = TensorInfo(
-        name="w", kind=Kind.CONSTANT, dtype=Dtype.FLOAT32, shape=(side, side), data=bytes(4 * side * side)
-    )  # fmt: skip
-    tensors = (
-        TensorInfo(name="x", kind=Kind.INPUT, dtype=Dtype.FLOAT32, shape=(1, side)),
-        weights,
-        TensorInfo(name="y", kind=Kind.COMPUTED),
+    weights = Constant(dtype=Dtype.FLOAT32, shape=(side, side), data=bytes(4 * side * side))
+    graph = Graph(
+        inputs=(Port(name="x", dtype=Dtype.FLOAT32, shape=(1, side)),),
+        outputs=(Port(name="y"),),
+        operators=(Operator(op="mat_mul", inputs=("x", "w"), outputs=("y",)),),
+        constants={"w": weights},
     )
-    product = Operator(op=OpId.MATMUL, inputs=(0, 1), output=2, attributes=())
     path = tmp_path / "wide.shoalmodel"
-    path.write_bytes(
-        encode_model(Graph(tensors=tensors, operators=(product,), inputs=(0,), outputs=(2,)))
-    )
+    path.write_bytes(encode_model(graph))
     source = f"""
         from shoal_task import model, tensor
         wide = model.load("wide.shoalmodel")

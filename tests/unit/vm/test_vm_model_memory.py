@@ -3,8 +3,8 @@
 import pytest
 
 from device_agent.engine.format import encode_model
-from device_agent.engine.graph import Graph, Kind, Operator, TensorInfo
-from device_agent.engine.ops import Dtype, OpId
+from device_agent.engine.graph import Constant, Graph, Operator, Port
+from device_agent.engine.ops import Dtype
 from tests.helpers.vm_script import run_vm_script
 
 SIDE = 3_620  # weights of 52.4 MB
@@ -14,20 +14,14 @@ VMS = 8
 
 def model_of(side: int) -> bytes:
     """x (1, side) @ w (side, side)."""
-    weights = TensorInfo(
-        name="w",
-        kind=Kind.CONSTANT,
-        dtype=Dtype.FLOAT32,
-        shape=(side, side),
-        data=bytes(4 * side * side),
+    weights = Constant(dtype=Dtype.FLOAT32, shape=(side, side), data=bytes(4 * side * side))
+    graph = Graph(
+        inputs=(Port(name="x", dtype=Dtype.FLOAT32, shape=(1, side)),),
+        outputs=(Port(name="y"),),
+        operators=(Operator(op="mat_mul", inputs=("x", "w"), outputs=("y",)),),
+        constants={"w": weights},
     )
-    tensors = (
-        TensorInfo(name="x", kind=Kind.INPUT, dtype=Dtype.FLOAT32, shape=(1, side)),
-        weights,
-        TensorInfo(name="y", kind=Kind.COMPUTED),
-    )
-    operators = (Operator(op=OpId.MATMUL, inputs=(0, 1), output=2, attributes=()),)
-    return encode_model(Graph(tensors=tensors, operators=operators, inputs=(0,), outputs=(2,)))
+    return encode_model(graph)
 
 
 @pytest.mark.slow

@@ -16,29 +16,31 @@
 
 #include "model/model.h"
 #include "ops/op.h"
+#include "session/session.h"
 #include "tensor/tensor.h"
 
 namespace shoal::binding {
 
 struct State {
   PyObject* tensor_type;
-  PyObject* model_type;
+  PyObject* session_type;
   PyObject* model_invalid;
   PyObject* model_unsupported;
+  PyObject* plan_invalid;
 };
 
 struct TensorObject {
   PyObject_HEAD
   Tensor value;
 };
-struct ModelObject {
+struct SessionObject {
   PyObject_HEAD
-  std::shared_ptr<const Model> value;
+  std::unique_ptr<Session> value;
 };
 
 extern PyModuleDef module_def;
 extern PyType_Spec tensor_spec;
-extern PyType_Spec model_spec;
+extern PyType_Spec session_spec;
 extern PyMethodDef functions[];
 extern PyMethodDef kernel_functions[];
 
@@ -92,7 +94,6 @@ class Owned {
 };
 
 PyObject* wrap(const State& state, Tensor tensor);
-PyObject* wrap(const State& state, std::shared_ptr<const Model> model);
 PyObject* tuple_of(const Dims& dims);
 PyObject* number_at(Dtype dtype, const std::byte* at);
 
@@ -112,7 +113,8 @@ std::vector<Tensor> operands(const State& state, PyObject* a, PyObject* b);
 
 PyObject* bound_process(PyObject* module, PyObject* args);
 PyObject* engine_bytes(PyObject* module, PyObject*);
-PyObject* load_model(PyObject* module, PyObject* args);
-PyObject* parse_model(PyObject* module, PyObject* args);
+PyObject* map_model(PyObject* module, PyObject* args);
+PyObject* check_model(PyObject* module, PyObject* args);
+PyObject* make_session(PyObject* module, PyObject* args);
 
 }  // namespace shoal::binding

@@ -4,6 +4,7 @@
 #include <type_traits>
 
 #include "bindings/binding.h"
+#include "tensor/half.h"
 
 namespace shoal::binding {
 
@@ -29,6 +30,8 @@ void set_error(const State& state) {
     PyErr_SetString(state.model_invalid, error.what());
   } catch (const ModelUnsupported& error) {
     PyErr_SetString(state.model_unsupported, error.what());
+  } catch (const PlanInvalid& error) {
+    PyErr_SetString(state.plan_invalid, error.what());
   } catch (const ValueError& error) {
     PyErr_SetString(PyExc_ValueError, error.what());
   } catch (const DtypeError& error) {
@@ -51,13 +54,6 @@ PyObject* wrap(const State& state, Tensor tensor) {
   return object.release();
 }
 
-PyObject* wrap(const State& state, std::shared_ptr<const Model> model) {
-  auto* type = reinterpret_cast<PyTypeObject*>(state.model_type);
-  Owned object(type->tp_alloc(type, 0));
-  new (&reinterpret_cast<ModelObject*>(object.get())->value) std::shared_ptr<const Model>(std::move(model));
-  return object.release();
-}
-
 PyObject* tuple_of(const Dims& dims) {
   Owned out(PyTuple_New(dims.rank()));
   for (int i = 0; i < dims.rank(); ++i) PyTuple_SET_ITEM(out.get(), i, Owned(PyLong_FromLongLong(dims[i])).release());
@@ -66,11 +62,17 @@ PyObject* tuple_of(const Dims& dims) {
 
 PyObject* number_at(Dtype dtype, const std::byte* at) {
   if (dtype == Dtype::boolean) return PyBool_FromLong(*at != std::byte{0});
+  if (is_half(dtype)) {
+    uint16_t bits;
+    std::memcpy(&bits, at, sizeof(bits));
+    return PyFloat_FromDouble(dtype == Dtype::float16 ? from_float16(bits) : from_bfloat16(bits));
+  }
   return with_type(dtype, [at](auto* typed) -> PyObject* {
     using T = std::remove_pointer_t<decltype(typed)>;
     T x;
     std::memcpy(&x, at, sizeof(T));
-    if constexpr (std::is_floating_point_v<T>) return PyFloat_FromDouble(x);
+    if constexpr (std::is_floating_point_v<T>) return PyFloat_FromDouble(static_cast<double>(x));
+    else if constexpr (std::is_same_v<T, uint64_t>) return PyLong_FromUnsignedLongLong(x);
     else return PyLong_FromLongLong(x);
   });
 }
@@ -102,17 +104,28 @@ void store(PyObject* object, Dtype dtype, std::byte* at) {
     *at = std::byte{static_cast<unsigned char>(truth)};
     return;
   }
+  if (is_half(dtype)) {
+    const double value = PyFloat_AsDouble(object);
+    if (value == -1.0 && PyErr_Occurred()) throw PythonError{};
+    const uint16_t bits = dtype == Dtype::float16 ? to_float16(static_cast<float>(value)) : to_bfloat16(static_cast<float>(value));
+    std::memcpy(at, &bits, sizeof(bits));
+    return;
+  }
   with_type(dtype, [&](auto* typed) {
     using T = std::remove_pointer_t<decltype(typed)>;
     T x;
-    if constexpr (std::is_floating_point_v<T>) {
+    if constexpr (std::is_same_v<T, uint64_t>) {
+      const Owned index(PyNumber_Index(object));
+      x = PyLong_AsUnsignedLongLong(index.get());
+      if (PyErr_Occurred()) throw PythonError{};
+    } else if constexpr (std::is_floating_point_v<T>) {
       const double value = PyFloat_AsDouble(object);
       if (value == -1.0 && PyErr_Occurred()) throw PythonError{};
       x = static_cast<T>(value);
     } else {
       const int64_t value = integer_from(object);
       x = static_cast<T>(value);
-      if (x != value) throw ValueError(std::to_string(value) + " does not fit " + name_of(dtype));
+      if (static_cast<int64_t>(x) != value) throw ValueError(std::to_string(value) + " does not fit " + name_of(dtype));
     }
     std::memcpy(at, &x, sizeof(T));
   });

@@ -338,8 +338,8 @@ PyObject* describe_op_table(PyObject* module, PyObject*) {
   return guarded(state_of_module(module), [] {
     const auto table = op_table();
     return tuple_from(std::vector<OpRow>(table.begin(), table.end()), [](const OpRow& row) {
-      return Py_BuildValue("(isiisI)", static_cast<int>(row.id), row.name, row.inputs_min, row.inputs_max,
-                           row.attributes, row.since);
+      return Py_BuildValue("(isiiisI)", static_cast<int>(row.id), row.name, row.inputs_min, row.inputs_max,
+                           row.outputs, row.attributes, row.since);
     });
   });
 }
@@ -408,11 +408,12 @@ PyMethodDef functions[] = {
     {"concat", with_keywords(concat), words, "Tensors one after the other along an axis."},
     {"levels", levels, METH_NOARGS, "Levels of kernels that this machine runs; the last is used."},
     {"cpu_features", cpu_features, METH_NOARGS, "Instruction sets that matter to the engine."},
-    {"op_table", describe_op_table, METH_NOARGS, "(id, name, inputs min, inputs max, attributes, since op set) of each operator."},
     {"bound_process", bound_process, METH_VARARGS, "Ends this process with a status when its tensors need more bytes."},
     {"engine_bytes", engine_bytes, METH_NOARGS, "(now, at most) that the tensors of this thread's run hold."},
-    {"load_model", load_model, METH_VARARGS, "The model in a file, mapped once for the whole process."},
-    {"parse_model", parse_model, METH_VARARGS, "A model from bytes, not shared."},
+    {"op_table", describe_op_table, METH_NOARGS, "(id, name, inputs min, inputs max, outputs, attributes, since) of each operator."},
+    {"map_model", map_model, METH_VARARGS, "A model file's bytes, checked and mapped once for the whole process."},
+    {"check_model", check_model, METH_VARARGS, "A model file's bytes, checked and copied."},
+    {"session", make_session, METH_VARARGS, "A Session of a plan and a model file's bytes."},
     {nullptr, nullptr, 0, nullptr},
 };
 

@@ -20,13 +20,15 @@ int exec(PyObject* module) {
   State& state = state_of_module(module);
   try {
     add(module, "Tensor", state.tensor_type, PyType_FromModuleAndSpec(module, &tensor_spec, nullptr));
-    add(module, "Model", state.model_type, PyType_FromModuleAndSpec(module, &model_spec, nullptr));
+    add(module, "Session", state.session_type, PyType_FromModuleAndSpec(module, &session_spec, nullptr));
     add(module, "ModelInvalid", state.model_invalid,
         new_error("device_agent.engine._core.ModelInvalid", "The model file is damaged or cannot be.",
                   "MODEL_INVALID"));
     add(module, "ModelUnsupported", state.model_unsupported,
         new_error("device_agent.engine._core.ModelUnsupported", "The model was compiled for another engine.",
                   "MODEL_UNSUPPORTED"));
+    add(module, "PlanInvalid", state.plan_invalid,
+        new_error("device_agent.engine._core.PlanInvalid", "The plan cannot be run.", "MODEL_INVALID"));
     if (PyModule_AddFunctions(module, kernel_functions) != 0) throw PythonError{};
     const Owned door(PyCapsule_New(reinterpret_cast<void*>(&work_for), work_for_name, nullptr));
     if (PyModule_AddObjectRef(module, "work_for", door.get()) != 0) throw PythonError{};
@@ -40,18 +42,20 @@ int exec(PyObject* module) {
 int traverse(PyObject* module, visitproc visit, void* arg) {
   State& state = state_of_module(module);
   Py_VISIT(state.tensor_type);
-  Py_VISIT(state.model_type);
+  Py_VISIT(state.session_type);
   Py_VISIT(state.model_invalid);
   Py_VISIT(state.model_unsupported);
+  Py_VISIT(state.plan_invalid);
   return 0;
 }
 
 int clear(PyObject* module) {
   State& state = state_of_module(module);
   Py_CLEAR(state.tensor_type);
-  Py_CLEAR(state.model_type);
+  Py_CLEAR(state.session_type);
   Py_CLEAR(state.model_invalid);
   Py_CLEAR(state.model_unsupported);
+  Py_CLEAR(state.plan_invalid);
   return 0;
 }
 
@@ -65,7 +69,7 @@ PyModuleDef_Slot slots[] = {
 
 PyModuleDef module_def = {PyModuleDef_HEAD_INIT,
                           "_core",
-                          "The engine's tensors, operators and compiled models.",
+                          "The engine's tensors, operators and sessions.",
                           sizeof(State),
                           functions,
                           slots,

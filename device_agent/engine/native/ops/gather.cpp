@@ -11,14 +11,14 @@ void need_indices(const Op& op, const Spec& indices) {
   if (indices.dtype != Dtype::int64) refuse_dtype(op, indices.dtype, "int64 indices");
 }
 
+}  // namespace
+
 int64_t index_within(int64_t index, int64_t n) {
   const int64_t at = index < 0 ? index + n : index;
   if (at < 0 || at >= n)
     throw ValueError("index " + std::to_string(index) + " is outside an axis of " + std::to_string(n));
   return at;
 }
-
-}  // namespace
 
 Spec infer_take(const Op& op, Specs inputs) {
   need_indices(op, inputs[1]);

@@ -24,6 +24,7 @@ void map_pairs(Tensors inputs, const Tensor& out, F f) {
 }  // namespace
 
 Spec infer_compare(const Op& op, Specs inputs) {
+  if (is_half(inputs[0].dtype)) refuse_dtype(op, inputs[0].dtype, "numbers that are computed with");
   need_same(op, inputs[0], inputs[1]);
   return {Dtype::boolean, broadcast(inputs[0].shape, inputs[1].shape)};
 }

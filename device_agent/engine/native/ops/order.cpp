@@ -10,7 +10,7 @@ namespace shoal {
 
 Spec infer_cumulative(const Op& op, Specs inputs) {
   const Dtype dtype = inputs[0].dtype;
-  if (dtype == Dtype::uint8 || dtype == Dtype::boolean) refuse_dtype(op, dtype, "float32, int32 or int64");
+  if (dtype == Dtype::uint8 || dtype == Dtype::boolean || is_half(dtype)) refuse_dtype(op, dtype, "float32, int32 or int64");
   axis_within(op.integer(0), inputs[0].shape.rank());
   return inputs[0];
 }
@@ -29,6 +29,20 @@ void execute_cumulative(const Op& op, Tensors inputs, const Tensor& out, const K
         for (int64_t i = row + at; i < row + at + count; ++i)
           made.as<T>()[i] = static_cast<T>(sum = static_cast<Sum>(sum + x.as<T>()[i]));
       });
+    }
+  });
+  put_rows_back(made, axis, out);
+}
+
+void execute_cumulative_product(const Op& op, Tensors inputs, const Tensor& out, const Kernels&) {
+  const int axis = axis_within(op.integer(0), out.rank());
+  const int64_t n = out.shape()[axis];
+  const Tensor x = rows_last(inputs[0], 1u << axis), made(x.spec());
+  with_type(out.dtype(), [&](auto* typed) {
+    using T = std::remove_pointer_t<decltype(typed)>;
+    for (int64_t row = 0; row < x.size(); row += n) {
+      T product = 1;
+      for (int64_t i = row; i < row + n; ++i) made.as<T>()[i] = product = static_cast<T>(product * x.as<T>()[i]);
     }
   });
   put_rows_back(made, axis, out);

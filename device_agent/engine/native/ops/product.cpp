@@ -16,9 +16,26 @@ void mismatch(const char* name, const Spec& a, const Spec& b) {
                    ": the inner axes differ");
 }
 
+// For types without a fast kernel.
+template <typename T>
+void multiply_plain(const Tensor& a, const Tensor& b, const Tensor& out) {
+  const int64_t m = a.shape()[0], k = a.shape()[1], n = b.shape()[1];
+  for (int64_t i = 0; i < m; ++i) {
+    T* row = out.as<T>() + i * out.strides()[0];
+    for (int64_t j = 0; j < n; ++j) row[j] = T{};
+    for (int64_t p = 0; p < k; ++p) {
+      const T x = a.as<T>()[i * a.strides()[0] + p * a.strides()[1]];
+      const T* y = b.as<T>() + p * b.strides()[0];
+      for (int64_t j = 0; j < n; ++j) row[j] = static_cast<T>(row[j] + x * y[j * b.strides()[1]]);
+    }
+  }
+}
+
 // A (m,k) @ B (k,n) -> out (m,n), added to what out holds when `accumulate`.
 void multiply(const Tensor& a, const Tensor& b, const Tensor& out, float alpha, bool accumulate,
               const Kernels& kernels) {
+  if (out.dtype() != Dtype::float32)
+    return with_type(out.dtype(), [&](auto* typed) { multiply_plain<std::remove_pointer_t<decltype(typed)>>(a, b, out); });
   const Gemm gemm{static_cast<size_t>(a.shape()[0]),
                   static_cast<size_t>(b.shape()[1]),
                   static_cast<size_t>(a.shape()[1]),
@@ -67,15 +84,23 @@ Dims with_matrix(Dims batch, int64_t rows, int64_t columns) {
 
 }  // namespace
 
+void matrix_product(const Tensor& a, const Tensor& b, const Tensor& out, float alpha, bool accumulate,
+                    const Kernels& kernels) {
+  multiply(a, b, out, alpha, accumulate, kernels);
+}
+
 Spec infer_matmul(const Op&, Specs inputs) {
-  need_float("matmul", inputs);
+  const Dtype dtype = inputs[0].dtype;
+  if (inputs[1].dtype != dtype || size_of(dtype) < 4)
+    throw DtypeError(std::string("matmul of ") + name_of(dtype) + " and " + name_of(inputs[1].dtype) +
+                     ": cast both to one type of 32 or 64 bits");
   if (inputs[0].shape.rank() == 0 || inputs[1].shape.rank() == 0) throw ValueError("matmul needs at least one axis");
   const Dims a = as_matrix(inputs[0].shape, true), b = as_matrix(inputs[1].shape, false);
   if (a[a.rank() - 1] != b[b.rank() - 2]) mismatch("matmul", inputs[0], inputs[1]);
   Dims shape = broadcast(batch_of(a), batch_of(b));
   if (inputs[0].shape.rank() > 1) shape.push(a[a.rank() - 2]);
   if (inputs[1].shape.rank() > 1) shape.push(b[b.rank() - 1]);
-  return {Dtype::float32, shape};
+  return {dtype, shape};
 }
 
 void execute_matmul(const Op&, Tensors inputs, const Tensor& out, const Kernels& kernels) {

@@ -56,11 +56,23 @@ int64_t reduced_count(const Dims& shape, unsigned mask) {
   return n;
 }
 
+// For types without vector kernels.
+template <typename T>
+T reduce_plain(Reduce kind, const T* x, size_t n) {
+  T made = kind == Reduce::sum ? T{} : x[0];
+  for (size_t i = 0; i < n; ++i) {
+    if (kind == Reduce::sum) made = static_cast<T>(made + x[i]);
+    else if (x[i] != x[i] || (kind == Reduce::maximum ? x[i] > made : x[i] < made)) made = x[i];
+  }
+  return made;
+}
+
 template <typename T>
 ReduceKernel<T> reduce_kernel(const Kernels& kernels) {
   if constexpr (std::is_same_v<T, float>) return kernels.reduce_f32;
   else if constexpr (std::is_same_v<T, int32_t>) return kernels.reduce_i32;
-  else return kernels.reduce_i64;
+  else if constexpr (std::is_same_v<T, int64_t>) return kernels.reduce_i64;
+  else return reduce_plain<T>;
 }
 
 // One row of any length: what its pieces come to is reduced again.
@@ -96,8 +108,8 @@ int64_t place_of_best(const T* x, int64_t n, KillWatch& watch, Beats beats) {
 
 Spec infer_reduce(const Op& op, Specs inputs) {
   const Spec& x = inputs[0];
-  if (op.id == OpId::reduce_mean && x.dtype != Dtype::float32) refuse_dtype(op, x.dtype, "float32");
-  if (x.dtype == Dtype::uint8 || x.dtype == Dtype::boolean) refuse_dtype(op, x.dtype, "float32, int32 or int64");
+  if (op.id == OpId::reduce_mean && !is_float(x.dtype)) refuse_dtype(op, x.dtype, "float32 or float64");
+  if (x.dtype == Dtype::uint8 || x.dtype == Dtype::boolean || is_half(x.dtype)) refuse_dtype(op, x.dtype, "float32, int32 or int64");
   const unsigned mask = axes_mask(op, x.shape.rank());
   if ((op.id == OpId::reduce_max || op.id == OpId::reduce_min) && reduced_count(x.shape, mask) == 0)
     throw ValueError("nothing has no largest and no smallest: shape " + text_of(x.shape));
@@ -118,11 +130,7 @@ void execute_reduce(const Op& op, Tensors inputs, const Tensor& out, const Kerne
       out.as<T>()[row] = made;
     }
   };
-  switch (out.dtype()) {
-    case Dtype::float32: return each(static_cast<float*>(nullptr));
-    case Dtype::int32: return each(static_cast<int32_t*>(nullptr));
-    default: return each(static_cast<int64_t*>(nullptr));
-  }
+  with_type(out.dtype(), each);
 }
 
 Spec infer_argmax(const Op& op, Specs inputs) {
@@ -166,7 +174,8 @@ void execute_product(const Op& op, Tensors inputs, const Tensor& out, const Kern
 
 Spec infer_softmax(const Op& op, Specs inputs) {
   axis_within(op.integer(0), inputs[0].shape.rank());
-  return infer_float(op, inputs);
+  if (inputs[0].dtype != Dtype::float32) refuse_dtype(op, inputs[0].dtype, "float32");
+  return inputs[0];
 }
 
 namespace {

@@ -65,6 +65,53 @@ constexpr OpRow rows[] = {
 
     {OpId::fft, "fft", 1, 1, "inverse:int", 2, infer_fft, execute_fft},
     {OpId::resize, "resize", 1, 1, "height:int width:int kind:int", 2, infer_resize, execute_resize},
+
+    {OpId::remainder, "remainder", 2, 2, "", 3, infer_remainder, execute_remainder},
+    {OpId::truncated_remainder, "truncated_remainder", 2, 2, "", 3, infer_remainder, execute_remainder},
+    {OpId::bit_and, "bit_and", 2, 2, "", 3, infer_bits, execute_bits},
+    {OpId::bit_or, "bit_or", 2, 2, "", 3, infer_bits, execute_bits},
+    {OpId::bit_xor, "bit_xor", 2, 2, "", 3, infer_bits, execute_bits},
+    {OpId::shift_left, "shift_left", 2, 2, "", 3, infer_bits, execute_bits},
+    {OpId::shift_right, "shift_right", 2, 2, "", 3, infer_bits, execute_bits},
+    {OpId::bit_not, "bit_not", 1, 1, "", 3, infer_bits, execute_bit_not},
+    {OpId::tangent, "tangent", 1, 1, "", 3, infer_float, execute_function},
+    {OpId::arc_sine, "arc_sine", 1, 1, "", 3, infer_float, execute_function},
+    {OpId::arc_cosine, "arc_cosine", 1, 1, "", 3, infer_float, execute_function},
+    {OpId::arc_tangent, "arc_tangent", 1, 1, "", 3, infer_float, execute_function},
+    {OpId::hyperbolic_sine, "hyperbolic_sine", 1, 1, "", 3, infer_float, execute_function},
+    {OpId::hyperbolic_cosine, "hyperbolic_cosine", 1, 1, "", 3, infer_float, execute_function},
+    {OpId::area_sine, "area_sine", 1, 1, "", 3, infer_float, execute_function},
+    {OpId::area_cosine, "area_cosine", 1, 1, "", 3, infer_float, execute_function},
+    {OpId::area_tangent, "area_tangent", 1, 1, "", 3, infer_float, execute_function},
+    {OpId::error_function, "error_function", 1, 1, "", 3, infer_float, execute_function},
+    {OpId::sign, "sign", 1, 1, "", 3, infer_same, execute_sign},
+    {OpId::is_nan, "is_nan", 1, 1, "", 3, infer_test, execute_test},
+    {OpId::is_inf, "is_inf", 1, 1, "positive:int negative:int", 3, infer_test, execute_test},
+
+    {OpId::top_k, "top_k", 1, 1, "axis:int k:int largest:int", 3, nullptr, nullptr, 2, infer_top_k, execute_top_k},
+    {OpId::nonzero, "nonzero", 1, 1, "", 3, nullptr, nullptr, 2, infer_nonzero, execute_nonzero},
+    {OpId::unique, "unique", 1, 1, "sorted:int", 3, nullptr, nullptr, 4, infer_unique, execute_unique},
+    {OpId::scatter, "scatter", 3, 3, "axis:int reduction:int", 3, infer_scatter, execute_scatter},
+    {OpId::scatter_nd, "scatter_nd", 3, 3, "reduction:int", 3, infer_scatter_nd, execute_scatter_nd},
+    {OpId::gather_nd, "gather_nd", 2, 2, "batch_axes:int", 3, infer_gather_nd, execute_gather_nd},
+    {OpId::cumulative_product, "cumulative_product", 1, 1, "axis:int", 3, infer_cumulative, execute_cumulative_product},
+
+    {OpId::convolution, "convolution", 2, 3, "group:int window:int...", 3, infer_convolution, execute_convolution},
+    {OpId::pool, "pool", 1, 1, "kind:int count_padding:int power:int window:int...", 3, nullptr, nullptr, 2, infer_pool,
+     execute_pool},
+    {OpId::interpolate, "interpolate", 3, 3, "axis:int", 3, infer_interpolate, execute_interpolate},
+    {OpId::grid_sample, "grid_sample", 2, 2, "kind:int padding:int align_corners:int", 3, infer_grid_sample,
+     execute_grid_sample},
+    {OpId::roi_align, "roi_align", 3, 3,
+     "height:int width:int ratio:int kind:int half_pixel:int scale:float", 3, infer_roi_align, execute_roi_align},
+    {OpId::deformable_gather, "deformable_gather", 2, 3, "groups:int window:int...", 3, infer_deformable,
+     execute_deformable},
+
+    {OpId::recurrent, "recurrent", 6, 6, "kind:int reverse:int option:int clip:float activations:int...",
+     3, nullptr, nullptr, 3, infer_recurrent, execute_recurrent},
+    {OpId::non_max_suppression, "non_max_suppression", 2, 2,
+     "most:int centre:int overlap:float score:float", 3, nullptr, nullptr, 2, infer_suppression, execute_suppression},
+    {OpId::determinant, "determinant", 1, 1, "", 3, infer_determinant, execute_determinant},
 };
 
 size_t named_attributes(const OpRow& row) {
@@ -95,8 +142,21 @@ void check_form(const Op& op, size_t inputs) {
   const size_t named = named_attributes(row);
   const bool open = std::strstr(row.attributes, "...") != nullptr;
   const size_t have = op.attributes.size();
-  if (open ? have + 1 < named || have > named - 1 + rank_max : have != named)
+  if (open ? have + 1 < named || have > named - 1 + open_attributes_max : have != named)
     throw ValueError(std::string(row.name) + " does not take " + std::to_string(have) + " attributes");
+}
+
+std::vector<Spec> infer_all(const Op& op, Specs inputs) {
+  const OpRow& row = *row_of(static_cast<uint16_t>(op.id));
+  std::vector<Spec> out = row.infer_all ? row.infer_all(op, inputs) : std::vector<Spec>{row.infer(op, inputs)};
+  for (const Spec& spec : out)
+    if (spec.bytes() > tensor_bytes_max) throw ValueError("a result of shape " + text_of(spec.shape) + " is too big");
+  return out;
+}
+
+void execute_all(const OpRow& row, const Op& op, Tensors inputs, Tensors outputs, const Kernels& kernels) {
+  if (row.execute_all) return row.execute_all(op, inputs, outputs, kernels);
+  if (outputs[0].size() > 0) row.execute(op, inputs, outputs[0], kernels);
 }
 
 Spec infer(const Op& op, Specs inputs) {

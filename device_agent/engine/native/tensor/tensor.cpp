@@ -21,6 +21,14 @@ constexpr DtypeRow dtypes[] = {
     {Dtype::int64, 8, "int64", "q"},
     {Dtype::uint8, 1, "uint8", "B"},
     {Dtype::boolean, 1, "bool", "?"},
+    {Dtype::float64, 8, "float64", "d"},
+    {Dtype::float16, 2, "float16", "e"},
+    {Dtype::bfloat16, 2, "bfloat16", "H"},  // struct has no letter for it: its bits
+    {Dtype::int8, 1, "int8", "b"},
+    {Dtype::int16, 2, "int16", "h"},
+    {Dtype::uint16, 2, "uint16", "H"},
+    {Dtype::uint32, 4, "uint32", "I"},
+    {Dtype::uint64, 8, "uint64", "Q"},
 };
 const DtypeRow& row_of(Dtype dtype) { return dtypes[static_cast<size_t>(dtype) - 1]; }
 
@@ -34,7 +42,8 @@ const char* struct_format_of(Dtype dtype) { return row_of(dtype).format; }
 Dtype dtype_named(const std::string& name) {
   for (const DtypeRow& row : dtypes)
     if (name == row.name) return row.dtype;
-  throw DtypeError("there is no dtype '" + name + "'; use float32, int32, int64, uint8 or bool");
+  throw DtypeError("there is no dtype '" + name +
+                   "'; use float32, float64, float16, bfloat16, int8 to int64, uint8 to uint64 or bool");
 }
 
 Dims::Dims(std::span<const int64_t> from) {
@@ -240,6 +249,7 @@ void copy_elements(const Tensor& from, const Tensor& to) {
   if (from.size() == 0) return;
   switch (size_of(from.dtype())) {
     case 1: return copy_typed<uint8_t>(from, to);
+    case 2: return copy_typed<uint16_t>(from, to);
     case 4: return copy_typed<uint32_t>(from, to);
     default: return copy_typed<uint64_t>(from, to);
   }

@@ -15,7 +15,7 @@
 
 namespace shoal {
 
-constexpr int rank_max = 6;
+constexpr int rank_max = 8;
 constexpr int64_t tensor_bytes_max = int64_t{1} << 31;
 constexpr size_t alignment = 64;
 
@@ -29,7 +29,13 @@ struct DtypeError : std::runtime_error {
 };
 
 // boolean: one byte an element; zero is false, all else is true, and operators make 0 and 1 only.
-enum class Dtype : uint8_t { float32 = 1, int32 = 2, int64 = 3, uint8 = 4, boolean = 5 };
+// float16 and bfloat16 are for storage: they move and are cast; numbers are computed in float32.
+enum class Dtype : uint8_t {
+  float32 = 1, int32 = 2, int64 = 3, uint8 = 4, boolean = 5, float64 = 6, float16 = 7, bfloat16 = 8, int8 = 9,
+  int16 = 10, uint16 = 11, uint32 = 12, uint64 = 13,
+};
+inline bool is_half(Dtype dtype) { return dtype == Dtype::float16 || dtype == Dtype::bfloat16; }
+inline bool is_float(Dtype dtype) { return dtype == Dtype::float32 || dtype == Dtype::float64; }
 
 bool is_dtype(uint8_t code);
 int64_t size_of(Dtype dtype);

@@ -1,0 +1,371 @@
+"""Compiled models that run: planned when shapes are known, split where shapes are not.
+
+Rules of this module:
+
+- A model is immutable and its weights are one mapping for the process; plans and sessions belong to this object.
+- What is asked for again with the same shapes runs the same session: planning is done once.
+- It loads inside a VM: standard library and the core only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Buffer, Iterator, Mapping, Sequence
+
+from device_agent.engine import _core
+from device_agent.engine.format import graph_of
+from device_agent.engine.graph import Attribute, Constant, Graph, Operator, Port
+from device_agent.engine.ops import BY_NAME, DTYPE_NAMES, OPEN_AXIS, OpClass
+from device_agent.engine.plan.ir import PlanError, Shape
+from device_agent.engine.plan.stage import Stage, Surroundings, plan_stage
+from device_agent.engine.settings import PLAN_LIMITS
+
+type Tensors = dict[str, _core.Tensor]
+type PortRow = tuple[str, str, tuple[int, ...]]
+
+_CODES = {name: code for code, name in enumerate(DTYPE_NAMES) if name}
+
+
+def load_model(path: str) -> Model:
+    """The model in a file, mapped once for the whole process.
+
+    Raises:
+        ModelInvalid: the file is damaged or no model.
+        ModelUnsupported: it was compiled for another engine.
+        OSError: it cannot be read.
+    """
+    return Model(_core.map_model(path))
+
+
+def parse_model(data: Buffer) -> Model:
+    """A model from bytes, not shared.
+
+    Raises:
+        ModelInvalid: the bytes are damaged or no model.
+        ModelUnsupported: compiled for another engine.
+    """
+    return Model(_core.check_model(data))
+
+
+class Model:
+    """A compiled model."""
+
+    def __init__(self, file: _core.Tensor) -> None:
+        self._file = file
+        self._graph = graph_of(memoryview(file))
+        self._main = _Part(self._graph, file, self._graph.constants)
+
+    @property
+    def inputs(self) -> tuple[PortRow, ...]:
+        """(name, dtype, shape) of each input; -1 is a size that may be any."""
+        return tuple(_row(port) for port in self._graph.inputs)
+
+    @property
+    def outputs(self) -> tuple[PortRow, ...]:
+        """(name, dtype, shape) of each output, as far as the compiler knew."""
+        return tuple(_row(port) for port in self._graph.outputs)
+
+    def run(
+        self,
+        inputs: _core.Tensor | Mapping[str, _core.Tensor] | Sequence[_core.Tensor],
+        *,
+        level: _core._Level | None = None,
+    ) -> list[_core.Tensor]:
+        """Outputs for inputs: a Tensor, a mapping by name, or a sequence.
+
+        Raises:
+            ValueError: an input's shape does not fit, or an operator refuses the shapes that follow from it.
+            TypeError: an input is of another dtype.
+        """
+        tensors = self._gathered(inputs)
+        for port in self._graph.inputs:
+            _check_input(port, tensors[port.name])
+        return self._main.run(tensors, level)
+
+    def plans(self) -> Iterator[Stage]:
+        """The stages that were planned so far, for tools."""
+        return self._main.planned()
+
+    def _gathered(
+        self, inputs: _core.Tensor | Mapping[str, _core.Tensor] | Sequence[_core.Tensor]
+    ) -> Tensors:
+        names = [port.name for port in self._graph.inputs]
+        if isinstance(inputs, _core.Tensor):
+            inputs = [inputs]
+        if isinstance(inputs, Mapping):
+            for name in names:
+                if name not in inputs:
+                    raise ValueError(f"input '{name}' is missing")
+            if len(inputs) != len(names):
+                raise ValueError(
+                    "more inputs than the model has; its inputs are named by Model.inputs"
+                )
+            given = [inputs[name] for name in names]
+        else:
+            given = list(inputs)
+        if len(given) != len(names):
+            raise ValueError(f"the model takes {len(names)} inputs, not {len(given)}")
+        for tensor in given:
+            if not isinstance(tensor, _core.Tensor):
+                raise TypeError(
+                    f"a Tensor is needed, not {type(tensor).__name__}; make one with tensor()"
+                )
+        return dict(zip(names, given, strict=True))
+
+
+def _row(port: Port) -> PortRow:
+    dtype = "" if port.dtype is None else DTYPE_NAMES[port.dtype]
+    return port.name, dtype, port.shape or ()
+
+
+def _check_input(port: Port, tensor: _core.Tensor) -> None:
+    assert port.dtype is not None
+    assert port.shape is not None
+    if tensor.dtype != DTYPE_NAMES[port.dtype]:
+        raise TypeError(f"input '{port.name}' is {DTYPE_NAMES[port.dtype]}, not {tensor.dtype}")
+    if len(tensor.shape) != len(port.shape) or any(
+        want not in (OPEN_AXIS, have) for want, have in zip(port.shape, tensor.shape, strict=True)
+    ):
+        raise ValueError(f"input '{port.name}' has shape {port.shape}, not {tensor.shape}")
+
+
+def _used(operator: Operator) -> set[str]:
+    """The names that an operator reads, those that its parts see included."""
+    names = {name for name in operator.inputs if name}
+    for value in operator.attributes.values():
+        if isinstance(value, Graph):
+            names |= _free(value)
+    return names
+
+
+def _free(graph: Graph) -> set[str]:
+    """The names that a part takes from around it."""
+    made = {port.name for port in graph.inputs}
+    names: set[str] = set()
+    for operator in graph.operators:
+        names |= _used(operator) - made
+        made.update(operator.outputs)
+    return names | ({port.name for port in graph.outputs} - made)
+
+
+class _Part:
+    """A graph, or a part of one, with its plans."""
+
+    def __init__(self, graph: Graph, file: _core.Tensor, constants: Mapping[str, Constant]) -> None:
+        self._graph = graph
+        self._file = file
+        self._constants = constants
+        self._parts: dict[int, _Part] = {}
+        self._stages: dict[object, list[tuple[Stage, _core.Session]]] = {}
+        self._wanted: dict[int, frozenset[str]] = {}
+
+    def planned(self) -> Iterator[Stage]:
+        for stages in self._stages.values():
+            for stage, _ in stages:
+                yield stage
+        for part in self._parts.values():
+            yield from part.planned()
+
+    def run(self, tensors: Tensors, level: _core._Level | None) -> list[_core.Tensor]:
+        """The outputs; `tensors` holds all that is there, by name."""
+        env = dict(tensors)
+        at, operators = 0, self._graph.operators
+        while at < len(operators):
+            operator = operators[at]
+            if BY_NAME[operator.op].kind is OpClass.CONTROL:
+                results = _CONTROL[operator.op](self, operator, env, level)
+                env.update((n, r) for n, r in zip(operator.outputs, results, strict=False) if n)
+                at += 1
+                continue
+            stage, session = self._stage(at, env)
+            given = [env[name] for name in stage.inputs]
+            env.update(zip(stage.outputs, session.run(given, level=level), strict=True))
+            at = stage.end
+        return [self.tensor(port.name, env) for port in self._graph.outputs]
+
+    def tensor(self, name: str, env: Tensors) -> _core.Tensor:
+        """A tensor that is there, a constant too."""
+        if name in env:
+            return env[name]
+        constant = self._constants[name]
+        dtype = DTYPE_NAMES[constant.dtype]
+        return _core.frombuffer(constant.data, dtype, constant.shape)  # type: ignore[arg-type]  # a dtype's name
+
+    def part(self, graph: Attribute) -> _Part:
+        """The part of a control operator, kept with its plans."""
+        assert isinstance(graph, Graph)
+        if id(graph) not in self._parts:
+            self._parts[id(graph)] = _Part(graph, self._file, self._constants)
+        return self._parts[id(graph)]
+
+    @property
+    def inputs(self) -> tuple[Port, ...]:
+        return self._graph.inputs
+
+    def _names_from(self, at: int) -> frozenset[str]:
+        """The names that are used from operator `at` on."""
+        if at not in self._wanted:
+            names = {port.name for port in self._graph.outputs}
+            for operator in self._graph.operators[at:]:
+                names |= _used(operator)
+            self._wanted[at] = frozenset(names)
+        return self._wanted[at]
+
+    def _stage(self, at: int, env: Tensors) -> tuple[Stage, _core.Session]:
+        names = self._names_from(at)
+        key = (at, *((n, t.dtype, t.shape) for n, t in env.items() if n in names))
+        for stage, session in self._stages.get(key, ()):
+            if all(env[name].tobytes() == data for name, data in stage.read.items()):
+                return stage, session
+        stage = self._plan(at, env)
+        found = stage, _core.session(stage.plan.words, self._file)
+        if sum(map(len, self._stages.values())) >= PLAN_LIMITS.sessions_max:
+            self._stages.pop(next(iter(self._stages)))
+        self._stages.setdefault(key, []).append(found)
+        return found
+
+    def _plan(self, at: int, env: Tensors) -> Stage:
+        def spec(name: str) -> tuple[int, Shape]:
+            return _CODES[env[name].dtype], env[name].shape
+
+        around = Surroundings(
+            constants=_Visible(self._constants, env),
+            spec=spec,
+            contents=lambda name: env[name].tobytes(),
+        )
+        return plan_stage(self._graph.operators, at, around, self._names_from)
+
+
+class _Visible(Mapping[str, Constant]):
+    """Constants, but for those whose names a part's inputs hide."""
+
+    def __init__(self, constants: Mapping[str, Constant], env: Tensors) -> None:
+        self._constants = constants
+        self._env = env
+
+    def __getitem__(self, name: str) -> Constant:
+        if name in self._env:
+            raise KeyError(name)
+        return self._constants[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self._constants if name not in self._env)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+# --- control ---------------------------------------------------------------------------------------------------------
+
+
+def _truth(tensor: _core.Tensor) -> bool:
+    return bool(tensor.reshape(1)[0].item())
+
+
+def _if(
+    part: _Part, operator: Operator, env: Tensors, level: _core._Level | None
+) -> list[_core.Tensor]:
+    holds = _truth(part.tensor(operator.inputs[0], env))
+    branch = part.part(operator.attributes["then_branch" if holds else "else_branch"])
+    return branch.run(env, level)
+
+
+def _loop(
+    part: _Part, operator: Operator, env: Tensors, level: _core._Level | None
+) -> list[_core.Tensor]:
+    """Rounds while the condition holds, at most M; what a round makes beyond the state is collected."""
+    names = (*operator.inputs, "", "")
+    most = int(part.tensor(names[0], env).reshape(1)[0].item()) if names[0] else None
+    holds = _truth(part.tensor(names[1], env)) if names[1] else True
+    state = [part.tensor(name, env) for name in operator.inputs[2:]]
+    body = part.part(operator.attributes["body"])
+    collected: list[list[_core.Tensor]] = [[] for _ in range(len(operator.outputs) - len(state))]
+    rounds = 0
+    while holds and (most is None or rounds < most):
+        if rounds >= PLAN_LIMITS.iterations_max:
+            raise ValueError(f"a loop runs at most {PLAN_LIMITS.iterations_max} rounds")
+        scalar, truth = _core.full((), rounds, "int64"), _core.full((), 1, "bool")
+        first = zip(body.inputs, (scalar, truth, *state), strict=True)
+        results = body.run({**env, **{port.name: _shaped(port, t) for port, t in first}}, level)
+        holds = _truth(results[0])
+        state = results[1 : 1 + len(state)]
+        for all_, one in zip(collected, results[1 + len(state) :], strict=True):
+            all_.append(one)
+        rounds += 1
+    return [*state, *(_stacked(all_, operator) for all_ in collected)]
+
+
+def _shaped(port: Port, tensor: _core.Tensor) -> _core.Tensor:
+    """A round's number or condition, as the body says: without axes or with one."""
+    return tensor.reshape(1) if port.shape == (1,) and tensor.shape == () else tensor
+
+
+def _stacked(tensors: list[_core.Tensor], operator: Operator, axis: int = 0) -> _core.Tensor:
+    if not tensors:
+        raise PlanError(
+            f"{operator.op} ran no round, so the shape of what it collects is not known"
+        )
+    grown = []
+    for tensor in tensors:
+        shape = tensor.shape
+        at = axis if axis >= 0 else len(shape) + 1 + axis
+        grown.append(tensor.reshape((*shape[:at], 1, *shape[at:])))
+    at = axis if axis >= 0 else len(grown[0].shape) + axis
+    while len(grown) > 1:  # the core takes 64 at once
+        grown = [_core.concat(grown[i : i + 64], at) for i in range(0, len(grown), 64)]
+    return grown[0]
+
+
+def _scan(
+    part: _Part, operator: Operator, env: Tensors, level: _core._Level | None
+) -> list[_core.Tensor]:
+    """A round for each place of the scanned axes; the state goes from round to round."""
+    count = _number(operator, "num_scan_inputs")
+    tensors = [part.tensor(name, env) for name in operator.inputs]
+    state, scanned = tensors[: len(tensors) - count], tensors[len(tensors) - count :]
+    axes = [
+        axis % len(t.shape)
+        for axis, t in zip(_list(operator, "scan_input_axes", count), scanned, strict=True)
+    ]
+    back = _list(operator, "scan_input_directions", count)
+    body = part.part(operator.attributes["body"])
+    made = len(operator.outputs) - len(state)
+    collected: list[list[_core.Tensor]] = [[] for _ in range(made)]
+    rounds = scanned[0].shape[axes[0]]
+    for i in range(rounds):
+        places = [rounds - 1 - i if reverse else i for reverse in back]
+        slices = [
+            t[(*[slice(None)] * axis, place)]
+            for t, axis, place in zip(scanned, axes, places, strict=True)
+        ]
+        named = zip(body.inputs, (*state, *slices), strict=True)
+        results = body.run({**env, **{port.name: t for port, t in named}}, level)
+        state = results[: len(state)]
+        for all_, one in zip(collected, results[len(state) :], strict=True):
+            all_.append(one)
+    out_axes = _list(operator, "scan_output_axes", made)
+    for all_, reverse in zip(
+        collected, _list(operator, "scan_output_directions", made), strict=True
+    ):
+        if reverse:
+            all_.reverse()
+    return [
+        *state,
+        *(_stacked(all_, operator, axis) for all_, axis in zip(collected, out_axes, strict=True)),
+    ]
+
+
+def _number(operator: Operator, name: str) -> int:
+    value = operator.attributes.get(name, 0)
+    assert isinstance(value, int)
+    return value
+
+
+def _list(operator: Operator, name: str, count: int) -> list[int]:
+    value = operator.attributes.get(name)
+    numbers = list(value) if isinstance(value, tuple) else [0] * count
+    if len(numbers) != count:
+        raise PlanError(f"{operator.op}'s {name} takes {count} numbers")
+    return [number for number in numbers if isinstance(number, int)]
+
+
+_CONTROL = {"if": _if, "loop": _loop, "scan": _scan}

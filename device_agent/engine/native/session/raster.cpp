@@ -1,0 +1,67 @@
+#include "session/raster.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace shoal {
+
+namespace {
+
+constexpr int64_t square = 32;  // side of the tiles in which a transpose is copied: both sides stay in the first cache
+
+template <typename T>
+void copy_square(const T* from, int64_t from_row, T* to, int64_t to_row, int64_t rows, int64_t columns) {
+  // to[r * to_row + c] = from[c * from_row + r]
+  for (int64_t r0 = 0; r0 < rows; r0 += square)
+    for (int64_t c0 = 0; c0 < columns; c0 += square) {
+      const int64_t r1 = std::min(rows, r0 + square), c1 = std::min(columns, c0 + square);
+      for (int64_t r = r0; r < r1; ++r)
+        for (int64_t c = c0; c < c1; ++c) to[r * to_row + c] = from[c * from_row + r];
+    }
+}
+
+template <typename T>
+void copy_line(const T* from, int64_t from_step, T* to, int64_t to_step, int64_t n) {
+  if (to_step == 1 && from_step == 1) {
+    std::memcpy(to, from, static_cast<size_t>(n) * sizeof(T));
+  } else if (to_step == 1 && from_step == 0) {
+    std::fill(to, to + n, *from);
+  } else if (to_step == 1) {
+    for (int64_t i = 0; i < n; ++i) to[i] = from[i * from_step];
+  } else {
+    for (int64_t i = 0; i < n; ++i) to[i * to_step] = from[i * from_step];
+  }
+}
+
+template <typename T>
+void copy_region(const Region& region, const T* from, T* to) {
+  const auto &s = region.source_strides, &d = region.destination_strides, &n = region.sizes;
+  for (int64_t z = 0; z < n[0]; ++z, from += s[0], to += d[0]) {
+    if (d[2] == 1 && s[2] != 1 && s[1] == 1 && n[1] > 1 && s[2] != 0) {
+      copy_square(from, s[2], to, d[1], n[1], n[2]);
+      continue;
+    }
+    for (int64_t y = 0; y < n[1]; ++y) copy_line(from + y * s[1], s[2], to + y * d[1], d[2], n[2]);
+  }
+}
+
+template <typename T>
+void run(const Raster& raster, const std::vector<Tensor>& inputs, const Tensor& out) {
+  T* to = out.as<T>();
+  if (raster.fill) std::fill(to, to + out.size(), static_cast<T>(raster.bits));
+  for (const Region& region : raster.regions)
+    copy_region(region, inputs[region.input].as<T>() + region.source, to + region.destination);
+}
+
+}  // namespace
+
+void run_raster(const Raster& raster, const std::vector<Tensor>& inputs, const Tensor& out) {
+  switch (size_of(out.dtype())) {
+    case 1: return run<uint8_t>(raster, inputs, out);
+    case 2: return run<uint16_t>(raster, inputs, out);
+    case 4: return run<uint32_t>(raster, inputs, out);
+    default: return run<uint64_t>(raster, inputs, out);
+  }
+}
+
+}  // namespace shoal
