@@ -14,7 +14,7 @@ Rules of this module:
 """
 
 import enum
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 
 import msgspec
 
@@ -72,10 +72,15 @@ def decide(release_set: ReleaseSet, view: DeviceView, epoch: int) -> Decision:
     known = compare(release_set, epoch)
     if known is not None:
         return known
-    verdicts = dict(_resolved(release_set, view, _to_resolve(release_set, view, epoch)))
-    if epoch != 0 and epoch >= release_set.kill_epoch and not _any_new(verdicts.values()):
-        return NOTHING
-    return _document(release_set, view, verdicts)
+    plans = release_set.tasks
+    verdicts: dict[str, Verdict] = {}
+    told = epoch == 0 or epoch < release_set.kill_epoch
+    for task in _to_resolve(release_set, view, epoch):
+        verdict = resolve(plans.get(task), task, view)
+        if verdict is not None:
+            verdicts[task] = verdict
+            told = told or verdict.told is Told.NEW
+    return _document(release_set, view, verdicts) if told else NOTHING
 
 
 def _to_resolve(release_set: ReleaseSet, view: DeviceView, epoch: int) -> Iterable[str]:
@@ -84,20 +89,6 @@ def _to_resolve(release_set: ReleaseSet, view: DeviceView, epoch: int) -> Iterab
         return {*release_set.tasks, *view.rows()}
     unsettled = view.unsettled()
     return {*changed, *unsettled} if unsettled else changed
-
-
-def _resolved(
-    release_set: ReleaseSet, view: DeviceView, tasks: Iterable[str]
-) -> Iterator[tuple[str, Verdict]]:
-    plans = release_set.tasks
-    for task in tasks:
-        verdict = resolve(plans.get(task), task, view)
-        if verdict is not None:
-            yield task, verdict
-
-
-def _any_new(verdicts: Iterable[Verdict]) -> bool:
-    return any(verdict.told is Told.NEW for verdict in verdicts)
 
 
 def _document(release_set: ReleaseSet, view: DeviceView, verdicts: dict[str, Verdict]) -> Decision:
