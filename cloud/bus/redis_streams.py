@@ -17,10 +17,10 @@ from typing import Any, Self
 import structlog
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from cloud.bus.errors import BusUnavailable, BusUrlInvalid
+from cloud.bus.errors import BusFull, BusUnavailable, BusUrlInvalid
 from cloud.bus.interface import Backlog, Bus, Record, Records, check_names, check_records, full
 from cloud.bus.redis_trim import trim_topic
 from cloud.bus.settings import SETTINGS, BusSettings
@@ -28,6 +28,8 @@ from device_agent.clock import Clock
 from device_agent.failpoint import failpoint
 
 _KEY, _PAYLOAD = b"k", b"p"
+# What a refusal begins with that is not the request's fault: a replica, a disk that fails, a script that runs.
+NOT_NOW = frozenset({"READONLY", "MISCONF", "BUSY", "NOREPLICAS", "LOADING", "MASTERDOWN"})
 _log = structlog.get_logger(__name__)
 
 
@@ -237,9 +239,17 @@ class RedisBus(Bus):
 
     @asynccontextmanager
     async def _told(self) -> AsyncIterator[None]:
-        """Turns a lost connection into BusUnavailable."""
+        """Turns a lost connection, or a Redis that takes nothing, into BusUnavailable, and a full one into BusFull."""
         try:
             yield
+        except OutOfMemoryError as error:
+            raise BusFull("Redis has no memory left: start consumers, or give it more") from error
+        except ResponseError as error:
+            if str(error).partition(" ")[0] not in NOT_NOW:
+                raise
+            raise BusUnavailable(
+                f"Redis does not take it now ({error}); check the server"
+            ) from error
         except (RedisConnectionError, RedisTimeoutError, TimeoutError, OSError) as error:
             raise BusUnavailable(
                 f"Redis does not answer ({type(error).__name__}); check the server and the URL"

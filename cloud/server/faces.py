@@ -33,6 +33,11 @@ class QuietServer(uvicorn.Server):
         yield
 
 
+def place(host: str, port: int) -> str:
+    """host:port as URLs and gRPC write it; an IPv6 address stands in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket.
 
@@ -48,7 +53,7 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         made.close()
         raise PortTaken(
-            f"cannot listen on {host}:{port} ({error.strerror}): choose another port, or 0"
+            f"cannot listen on {place(host, port)} ({error.strerror}): choose another port, or 0"
         ) from None
     made.setblocking(False)
     return made
@@ -121,7 +126,7 @@ class GrpcFace:
         self._server = server
         self._drain_s = drain_ms / 1000
         self._draining = asyncio.Event()
-        address = f"{host}:{port}"
+        address = place(host, port)
         try:
             if credentials is None:
                 self.port = server.add_insecure_port(address)

@@ -16,11 +16,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
+from urllib.parse import quote
+
+import msgspec
 
 from cloud.keys.files import sync_folder
-from cloud.server.errors import CloudHomeInUse
+from cloud.server.errors import CloudHomeInUse, SettingsInvalid
 from device_agent.failpoint import failpoint
 
+type Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600
 
 
@@ -60,7 +65,7 @@ class CloudHome:
     @property
     def database_url(self) -> str:
         """URL of the embedded database."""
-        return f"sqlite:///{self.database.resolve()}"
+        return f"sqlite:///{quote(str(self.database.resolve()))}"  # a folder may be called anything
 
     @property
     def artifacts_url(self) -> str:
@@ -100,7 +105,7 @@ class CloudHome:
 
     def remembered_port(self, face: str) -> int:
         """The port that an earlier start got for a face; 0 when there was none."""
-        return int(self._ports().get(face, 0))
+        return self._ports().get(face, 0)
 
     def remember_ports(self, **ports: int) -> None:
         """Keeps the ports of the faces for later starts."""
@@ -109,7 +114,15 @@ class CloudHome:
 
     def _ports(self) -> dict[str, int]:
         file = self.run / "ports.json"
-        return dict(json.loads(file.read_text())) if file.exists() else {}
+        if not file.exists():
+            return {}
+        try:
+            return msgspec.json.decode(file.read_bytes(), type=dict[str, Port])
+        except (ValueError, RecursionError) as error:
+            raise SettingsInvalid(
+                f"{file} is damaged ({error}): name the four ports that devices and operators know, or remove the file "
+                "to have others"
+            ) from None
 
     @contextmanager
     def announced(self, addresses: Addresses) -> Iterator[None]:

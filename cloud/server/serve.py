@@ -32,7 +32,7 @@ from cloud.keys.routes import device_app, device_routes
 from cloud.observability.logs import set_up_logs
 from cloud.observability.traces import TraceSettings, set_up_traces
 from cloud.rpc.peer import PeerReader
-from cloud.server.faces import GrpcFace, HttpFace, tls_context
+from cloud.server.faces import GrpcFace, HttpFace, place, tls_context
 from cloud.server.home import Addresses, CloudHome
 from cloud.server.parts import CloudParts, open_parts
 from cloud.server.settings import ServerSettings
@@ -212,13 +212,13 @@ def _device_server(parts: CloudParts) -> grpc.aio.Server:
 
 
 def _addresses(faces: Faces, settings: ServerSettings) -> Addresses:
-    rest = f"http://{settings.admin_host}:{faces.admin_http.port}"
+    rest = f"http://{place(settings.admin_host, faces.admin_http.port)}"
     return Addresses(
         rest=rest,
         console=f"{rest}/console/",
-        admin_grpc=f"{settings.admin_host}:{faces.admin_grpc.port}",
-        device_grpc=f"{settings.public_host}:{faces.device_grpc.port}",
-        device_https=f"https://{settings.public_host}:{faces.device_https.port}",
+        admin_grpc=place(settings.admin_host, faces.admin_grpc.port),
+        device_grpc=place(settings.public_host, faces.device_grpc.port),
+        device_https=f"https://{place(settings.public_host, faces.device_https.port)}",
         pid=os.getpid(),
     )
 

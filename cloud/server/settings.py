@@ -16,6 +16,8 @@ from typing import Any
 from cloud.server.errors import SettingsInvalid
 
 ENVIRONMENT_PREFIX = "SHOAL_CLOUD_"
+# What a Sync's answer holds: four weeks and more.
+PAUSE_MS_MAX = 2**31 - 1
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -108,7 +110,10 @@ def _from_toml(file: Path) -> dict[str, Any]:
         found = tomllib.loads(file.read_text())
     except OSError as error:
         raise SettingsInvalid(f"cannot read {file}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # TOMLDecodeError is a ValueError, and so are others
         raise SettingsInvalid(f"{file} is not TOML: {error}") from None
     for name, value in found.items():
         if name not in defaults:
@@ -122,7 +127,7 @@ def _from_toml_value(name: str, value: Any, like: object) -> Any:  # noqa: ANN40
         return tuple(str(part) for part in value)
     wanted = type(like) if isinstance(like, bool | int | tuple) else str
     if type(value) is not wanted:
-        raise SettingsInvalid(f"{name}: {value!r} is not a {wanted.__name__}")
+        raise SettingsInvalid(f"{name}: not a {wanted.__name__}, but a {type(value).__name__}")
     return value
 
 
@@ -138,7 +143,11 @@ def read_settings(
     merged = {**(_from_toml(file) if file else {}), **_from_environment(environment), **given}
     if not merged.get("home"):
         raise SettingsInvalid("no home: pass --home DIR or set SHOAL_CLOUD_HOME")
-    settings = ServerSettings(**{**merged, "home": Path(merged["home"]).expanduser()})
+    try:
+        home = Path(merged["home"]).expanduser()
+    except RuntimeError as error:
+        raise SettingsInvalid(f"home {merged['home']}: {error}") from None
+    settings = ServerSettings(**{**merged, "home": home})
     _check(settings)
     return settings
 
@@ -148,7 +157,7 @@ def _check(settings: ServerSettings) -> None:
         if not 0 <= getattr(settings, name) <= 65_535:
             raise SettingsInvalid(f"{name}: choose 0 to 65535; 0 lets the system choose")
     for name in ("refresh_ms", "drain_ms", "sync_interval_ms", "sync_stepping_interval_ms"):
-        if getattr(settings, name) < 1:
-            raise SettingsInvalid(f"{name}: at least 1 ms")
+        if not 1 <= getattr(settings, name) <= PAUSE_MS_MAX:
+            raise SettingsInvalid(f"{name}: 1 to {PAUSE_MS_MAX} ms")
     if settings.log_level not in ("debug", "info", "warning", "error"):
         raise SettingsInvalid(f"log_level {settings.log_level!r}: debug, info, warning or error")

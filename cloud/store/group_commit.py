@@ -71,6 +71,7 @@ class GroupCommit[Item, Result]:
 
     async def run(self) -> None:
         """Commits batches until it is cancelled; those who wait then are cancelled too."""
+        batch: list[tuple[Item, asyncio.Future[Result]]] = []
         try:
             while True:
                 batch = [await self._queue.get()]
@@ -78,6 +79,8 @@ class GroupCommit[Item, Result]:
                     batch.append(self._queue.get_nowait())
                 await self._commit([entry for entry in batch if not entry[1].cancelled()])
         finally:
+            for _, future in batch:
+                future.cancel()  # those that are told already stay as they are
             while not self._queue.empty():
                 self._queue.get_nowait()[1].cancel()
 
@@ -87,10 +90,6 @@ class GroupCommit[Item, Result]:
         items = [item for item, _ in batch]
         try:
             results = await self._database.run(lambda connection: self._apply(connection, items))
-        except asyncio.CancelledError:
-            for _, future in batch:
-                future.cancel()
-            raise
         except Exception as error:
             if isinstance(error, ShoalError) and error.status == "UNAVAILABLE":
                 _settle(batch, [error] * len(batch))

@@ -24,7 +24,7 @@ def parse_url(url: str) -> sa.URL:
     """
     try:
         parsed = make_url(url)
-    except sa.exc.ArgumentError:
+    except (sa.exc.ArgumentError, ValueError):  # a port that is no number is a plain ValueError
         raise DatabaseUrlInvalid(
             "the database URL cannot be read; write sqlite:///file or postgresql://user@host/name"
         ) from None
@@ -37,6 +37,10 @@ def parse_url(url: str) -> sa.URL:
         )
     if dialect == SQLITE and parsed.database in {None, "", ":memory:"}:
         raise DatabaseUrlInvalid("SQLite needs a file, so that all connections see one database")
+    if dialect == SQLITE and (parsed.host or parsed.port or parsed.username or parsed.query):
+        raise DatabaseUrlInvalid(
+            "SQLite's URL names a file and nothing else; write sqlite:///relative.db or sqlite:////absolute.db"
+        )
     if dialect == POSTGRESQL and not parsed.database:
         raise DatabaseUrlInvalid(f"{shown(parsed)} names no database; end it with /name")
     return parsed.set(drivername=_ASYNC_DRIVERS[dialect])

@@ -4,7 +4,7 @@ Rules of this module:
 
 - MessagePack array, its first element the version; another version is refused, never guessed at.
 - The key names the report for ever: whoever sees a key twice has seen one report twice.
-- Golden bytes: tests/golden/test_records.py.
+- Golden bytes: tests/unit/telemetry/test_records.py.
 """
 
 from typing import Final
@@ -63,7 +63,7 @@ def decode_record(data: bytes) -> EmitRecord:
     """
     try:
         record = _decoder.decode(data)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:  # DecodeError is a ValueError, and so is no UTF-8
         raise RecordInvalid(f"not a record: {error}") from error
     if record.format != VERSION:
         raise RecordInvalid(f"a record of format {record.format}; update this consumer")

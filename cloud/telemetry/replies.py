@@ -130,10 +130,11 @@ class ReplyService:
     ) -> bool:
         """`reply` in a transaction of the caller's, who calls `wake` after its commit."""
         self._check(device, task, event_id, cause_uid, payload, reply_id)
-        waiting = await connection.scalar(
-            sa.select(sa.func.count()).where(*_of_device((namespace, device)))
-        )
+        key, name = (namespace, device), replies.c.reply_id == reply_id.hex()
+        waiting = await connection.scalar(sa.select(sa.func.count()).where(*_of_device(key)))
         if (waiting or 0) >= self._settings.replies_pending_max:
+            if await connection.scalar(sa.select(sa.literal(1)).where(*_of_device(key), name)):
+                return False  # a repeated one takes no room
             raise RepliesFull(
                 f"{waiting} replies wait for device {device}; answer it again when it was online"
             )

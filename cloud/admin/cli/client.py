@@ -70,8 +70,10 @@ class RestClient:
         token, asked = "", {"page_size": self._limits.page_size, **query}
         for _ in range(self._limits.pages_max):
             page = self.get(path, **asked, **({"page_token": token} if token else {}))
-            yield from page["items"]
-            token = page["next_page_token"]
+            items, token = page.get("items"), page.get("next_page_token")
+            if not isinstance(items, list) or not isinstance(token, str):
+                raise _no_answer(200, "no list of items in the answer")
+            yield from items
             if not token:
                 return
         raise UsageWrong(
@@ -149,21 +151,25 @@ def _check_token(token: str) -> None:
         )
 
 
+def _no_answer(status: int, why: str) -> ServerFailed:
+    hint = "is this the address of the admin REST API of a Shoal cloud?"
+    return ServerFailed(status, "ANSWER_INVALID", why, hint)
+
+
 def _read(answer: urllib3.BaseHTTPResponse) -> Answer:
     try:
         found: object = json.loads(answer.data) if answer.data else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise ServerFailed(
-            answer.status,
-            "ANSWER_INVALID",
-            f"status {answer.status} and a body that is not a JSON object",
-            "is this the address of the admin REST API of a Shoal cloud?",
+        raise _no_answer(
+            answer.status, f"status {answer.status} and a body that is not a JSON object"
         )
     if 200 <= answer.status < 300:
         return found
-    error = found.get("error") or {}
+    said = found.get("error")
+    # A proxy on the way has its own ideas of what an error is.
+    error = said if isinstance(said, dict) else {"message": said} if isinstance(said, str) else {}
     raise ServerFailed(
         answer.status,
         str(error.get("code", "INTERNAL")),

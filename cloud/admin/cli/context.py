@@ -53,16 +53,22 @@ def _configured(environment: Mapping[str, str]) -> dict[str, str]:
         return {}
     try:
         found = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageWrong(f"{path} is not TOML: {error}") from None
     except OSError as error:
         raise UsageWrong(f"cannot read {path}: {error.strerror}") from None
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # TOMLDecodeError is a ValueError, and so are others
+        raise UsageWrong(f"{path} is not TOML: {error}") from None
     unknown = set(found) - {"address", "namespace", "token_file"}
     if unknown:
         raise UsageWrong(
             f"{path}: unknown keys {sorted(unknown)}; known are address, namespace, token_file"
         )
-    return {key: str(value) for key, value in found.items()}
+    for key, value in found.items():
+        if not isinstance(value, str):
+            raise UsageWrong(f"{path}: {key} must be text in quotes")
+    return found
 
 
 def _token(environment: Mapping[str, str], token_file: str) -> str:
@@ -72,9 +78,11 @@ def _token(environment: Mapping[str, str], token_file: str) -> str:
         return Path(token_file).expanduser().read_text().strip()
     except OSError as error:
         raise UsageWrong(f"cannot read the token file {token_file}: {error.strerror}") from None
-    except UnicodeDecodeError:
+    except RuntimeError:
+        raise UsageWrong(f"the token file {token_file} is in the home of nobody here") from None
+    except ValueError:  # no UTF-8, or a name that no file can have
         raise UsageWrong(
-            f"the token file {token_file} is not text: name the file that holds a token"
+            f"the token file {token_file!r} is not text: name the file that holds a token"
         ) from None
 
 

@@ -6,6 +6,7 @@ Rules of this module:
   exit_code, data, error}; `-o table` prints for people.
 - Results go to stdout, errors, progress and "none yet" to stderr; NO_COLOR and pipes switch colour off (rich does).
 - In a pipe a row of a table is a line; on a terminal where the rows do not fit, each is a block of lines.
+- What devices and others said is text: it moves no cursor, changes no colour, and makes no row of its own.
 - Exit codes: 0 done, 1 failed, 2 usage, authorisation or connection, 3 a wait ran out of time.
 """
 
@@ -82,12 +83,24 @@ def utc(at_ms: object) -> str:
     """Milliseconds since 1970 as text; "" for None."""
     if not isinstance(at_ms, int):
         return ""
-    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    try:
+        at = datetime.fromtimestamp(at_ms / 1000, UTC)
+    except (OverflowError, ValueError, OSError):
+        return f"{at_ms} ms"  # a device's clock may be where no calendar is
+    return f"{at:%Y-%m-%d %H:%M:%S}"
 
 
 def percent(ppm: object) -> str:
     """Millionths as per cent."""
     return f"{ppm / 10_000:g} %" if isinstance(ppm, int) else ""
+
+
+def printable(text: str, kept: str = "") -> str:
+    """The text with every sign that is not to be seen written out, e.g. "\\x1b", except those that are kept."""
+    return "".join(
+        char if char.isprintable() or char in kept else char.encode("unicode_escape").decode()
+        for char in text
+    )
 
 
 def show_rows(
@@ -101,7 +114,7 @@ def show_rows(
     if not found:
         print("(none)", file=sys.stderr)
     headings = [column.heading for column in columns]
-    cells = [[column.text(row) for column in columns] for row in found]
+    cells = [[printable(column.text(row)) for column in columns] for row in found]
     widths = [max(map(cell_len, column)) for column in zip(headings, *cells, strict=True)]
     width = sum(widths) + _GAP * (len(widths) - 1)
     console = Console()
@@ -141,7 +154,8 @@ def _print_blocks(
 def show(data: Mapping[str, object], form: Format, text: str) -> None:
     """Prints one object; `text` is its form for people."""
     if form is Format.TABLE:
-        Console(soft_wrap=True).print(text, markup=False, highlight=False)
+        said = printable(text, "\n\t")
+        Console(soft_wrap=True).print(said, markup=False, highlight=False)
     else:
         _envelope(form, data)
 
@@ -149,7 +163,7 @@ def show(data: Mapping[str, object], form: Format, text: str) -> None:
 def show_line(data: Mapping[str, object], form: Format, text: str) -> None:
     """Prints one step of a watch: a line for people, a JSON line, or a YAML document."""
     lines = {
-        Format.TABLE: lambda: text + "\n",
+        Format.TABLE: lambda: printable(text) + "\n",
         Format.JSON: lambda: json.dumps(data, sort_keys=True) + "\n",
         Format.YAML: lambda: yaml.safe_dump(dict(data), explicit_start=True, sort_keys=False),
     }
@@ -201,7 +215,8 @@ def show_error(error: ShoalError, form: Format) -> int:
     if form is not Format.TABLE:
         _envelope(form, None, {"code": name, "message": str(error), "hint": hint}, code)
     console = Console(stderr=True, soft_wrap=True)
-    console.print(f"[bold red]{escape(name)}[/] {escape(str(error))}", highlight=False)
+    message = printable(str(error), "\n\t")
+    console.print(f"[bold red]{escape(printable(name))}[/] {escape(message)}", highlight=False)
     if hint:
-        console.print(f"  {escape(hint)}", highlight=False)
+        console.print(f"  {escape(printable(hint))}", highlight=False)
     return code

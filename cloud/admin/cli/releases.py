@@ -27,6 +27,7 @@ app = App(name="release", help="Bring versions to devices in stages.")
 
 WATCH_SECONDS = 0.5
 PPM = 1_000_000
+COUNT_CHARS_MAX = 18
 # In the words of cloud/rollout/machine.py, which a command does not load; a test compares.
 AFTER_END = {
     "completed": ("rolled_back", "superseded"),
@@ -97,8 +98,8 @@ def parse_stages(text: str) -> list[dict[str, int]]:
     """
     stages = []
     for part in text.split(","):
-        share, _, promote = part.partition("@")
-        stages.append({"share_ppm": _ppm(share), "promote_at_ppm": _ppm(promote) if promote else 0})
+        share, at, promote = part.partition("@")
+        stages.append({"share_ppm": _ppm(share), "promote_at_ppm": _ppm(promote) if at else 0})
     return stages
 
 
@@ -303,7 +304,8 @@ def parse_condition(text: str) -> Condition:
     name, _, value = text.partition("=")
     if name == "state" and value in STATES:
         return Condition(name, value)
-    if name == "installed" and (value == "all" or (value.isdecimal() and int(value) > 0)):
+    number = value.isdecimal() and len(value) <= COUNT_CHARS_MAX and int(value) > 0
+    if name == "installed" and (value == "all" or number):
         return Condition(name, value)
     raise UsageWrong(
         f"{text!r} is not a condition: write installed=3, installed=all, or state= and one of "

@@ -105,6 +105,37 @@ async def test_a_full_queue_raises_at_once(database: Database) -> None:
     waiting.cancel()
 
 
+async def test_when_it_ends_nobody_is_left_waiting(database: Database) -> None:
+    """Also those of a batch that is run again one by one, and whose turn has not come."""
+
+    class Stuck(Writer):
+        async def apply(
+            self, connection: AsyncConnection, items: Sequence[int]
+        ) -> Sequence[int | Exception]:
+            if len(items) == 1:
+                self.alone.set()
+                await asyncio.Event().wait()
+            return await super().apply(connection, items)
+
+        alone = asyncio.Event()
+
+    writer = Stuck(database)
+    tasks = await submitted(writer, 1, 13, 2, 3)
+    async with working(writer):
+        await asyncio.wait_for(writer.alone.wait(), 10)
+    ended = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 10)
+    assert all(isinstance(one, asyncio.CancelledError) for one in ended)
+    assert writer.committed == []
+
+
+async def test_who_was_told_before_the_end_stays_told(database: Database) -> None:
+    writer = Writer(database)
+    tasks = await submitted(writer, 1, 2, 3)
+    async with working(writer):
+        await asyncio.gather(*tasks)
+    assert [task.result() for task in tasks] == [2, 4, 6]
+
+
 async def test_who_gave_up_is_left_out(database: Database) -> None:
     writer = Writer(database)
     first, second = await submitted(writer, 1, 2)

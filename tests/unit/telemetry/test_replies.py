@@ -124,3 +124,25 @@ async def test_a_reply_that_no_device_could_take_is_refused(
         await replies.reply(**(good | changed))  # type: ignore[arg-type]  # bad on purpose
     assert refused.value.code in (ReplyInvalid.code, "NAME_INVALID")
     assert await replies.pending(KEY, 10) == []
+
+
+async def test_a_repeated_answer_is_no_fault_where_as_many_wait_as_may(database: Database) -> None:
+    """A consumer that is given its records again answers again: it must get on, and the device gets each once."""
+    replies = service(database, settings=TelemetrySettings(replies_pending_max=3))
+    assert [await reply(replies, number) for number in (1, 2, 3)] == [True] * 3
+    assert [await reply(replies, number) for number in (2, 3, 1)] == [False] * 3
+    with pytest.raises(RepliesFull, match="3 replies wait"):
+        await reply(replies, 4)
+    assert len(await replies.pending(KEY, 10)) == 3
+    await replies.forget(KEY, [reply_id_for("labels", "2")])
+    assert await reply(replies, 4)
+    with pytest.raises(RepliesFull):
+        await reply(replies, 2)
+
+
+async def test_one_device_that_is_full_keeps_no_other_out(database: Database) -> None:
+    replies = service(database, settings=TelemetrySettings(replies_pending_max=1))
+    assert await reply(replies)
+    for namespace, device in ((NAMESPACE, "cd" * 16), ("demo/other", DEVICE)):
+        reply_id = reply_id_for("labels", "1")
+        assert await replies.reply(namespace, device, "digits", 1002, UID, b"7", reply_id)
