@@ -17,7 +17,7 @@ from typing import Any, Self
 import structlog
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from cloud.bus.errors import BusFull, BusUnavailable, BusUrlInvalid
@@ -28,8 +28,8 @@ from device_agent.clock import Clock
 from device_agent.failpoint import failpoint
 
 _KEY, _PAYLOAD = b"k", b"p"
-# What a refusal begins with that is not the request's fault: a replica, a disk that fails, a script that runs.
-NOT_NOW = frozenset({"READONLY", "MISCONF", "BUSY", "NOREPLICAS", "LOADING", "MASTERDOWN"})
+# What a refusal begins with that is not the request's fault: a disk that fails, a script that runs, too few replicas.
+NOT_NOW = frozenset({"MISCONF", "BUSY", "NOREPLICAS", "LOADING", "MASTERDOWN"})
 _log = structlog.get_logger(__name__)
 
 
@@ -245,7 +245,7 @@ class RedisBus(Bus):
         except OutOfMemoryError as error:
             raise BusFull("Redis has no memory left: start consumers, or give it more") from error
         except ResponseError as error:
-            if str(error).partition(" ")[0] not in NOT_NOW:
+            if not _is_not_now(error):
                 raise
             raise BusUnavailable(
                 f"Redis does not take it now ({error}); check the server"
@@ -254,6 +254,12 @@ class RedisBus(Bus):
             raise BusUnavailable(
                 f"Redis does not answer ({type(error).__name__}); check the server and the URL"
             ) from error
+
+
+def _is_not_now(error: ResponseError) -> bool:
+    """Whether Redis would take it at another time; a pipeline says first which of its commands was refused."""
+    refusal = str(error).rpartition("caused error: (")[2].lstrip("'\"")
+    return isinstance(error, ReadOnlyError) or refusal.partition(" ")[0] in NOT_NOW
 
 
 def _record(
