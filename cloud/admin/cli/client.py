@@ -70,10 +70,11 @@ class RestClient:
         token, asked = "", {"page_size": self._limits.page_size, **query}
         for _ in range(self._limits.pages_max):
             page = self.get(path, **asked, **({"page_token": token} if token else {}))
-            items, token = page.get("items"), page.get("next_page_token")
-            if not isinstance(items, list) or not isinstance(token, str):
+            items, following = page.get("items"), page.get("next_page_token")
+            if not isinstance(items, list) or not isinstance(following, str):
                 raise _no_answer(200, "no list of items in the answer")
             yield from items
+            token = following
             if not token:
                 return
         raise UsageWrong(

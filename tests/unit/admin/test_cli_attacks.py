@@ -128,12 +128,13 @@ def test_a_server_that_hangs_up_is_asked_again_only_where_that_does_no_harm(
 ) -> None:
     answers[:] = [cut]
     with client(server) as speaks:
-        for ask, times in (
+        asks: list[tuple[Callable[[], object], int]] = [
             (lambda: speaks.get("/api/v1/read"), 1 + LIMITS.retries_max),
             (lambda: speaks.post("/api/v1/write", {}), 1),
             (lambda: speaks.post("/api/v1/once", {}, idempotency_key="k"), 1 + LIMITS.retries_max),
             (lambda: speaks.delete("/api/v1/gone"), 1),
-        ):
+        ]
+        for ask, times in asks:
             before = len(server.seen)
             with pytest.raises(ServerAway, match="is the cloud running there"):
                 ask()
