@@ -1,11 +1,12 @@
 """The soak: a busy main interpreter while VMs are made, run, killed and destroyed; prints what it saw as JSON.
 
-    python -m tests.soak.soak_main SECONDS SEED [VMS]
+    python -m tests.soak.soak_main SECONDS SEED [VMS [FOLDER]]
 
 Rules of this program:
 
 - The main interpreter serves and calls grpc.aio, writes SQLite and multiplies with numpy all the while.
 - Every run is bounded: one that is not answered in time is a hang and fails the soak.
+- What each worker runs is in FOLDER/<worker>.py before it runs: after a crash the guilty lies there.
 - It ends when SECONDS are over, or before that when VMS have been made and destroyed.
 - Growth is what the process keeps for each VM that was destroyed, between a fifth of the way and the end.
 """
@@ -44,11 +45,12 @@ WARM = 0.2
 class Soak:
     """Counts of one soak."""
 
-    def __init__(self, seconds: float, seed: int, vms: int = 0) -> None:
+    def __init__(self, seconds: float, seed: int, vms: int, folder: Path | None) -> None:
         self.seed = seed
         self.began_at = time.monotonic()
         self.seconds = seconds
         self.vms = vms
+        self.folder = folder
         self.outcomes: collections.Counter[str] = collections.Counter()
         self.surprises: list[str] = []
         self.fuzzed: set[str] = set()
@@ -77,6 +79,9 @@ class Soak:
             if not self.running:
                 break
             spec = make_spec(program.source, key=f"{worker}.{number}", limits=program.limits)
+            if self.folder is not None:
+                limits = f"# {program.name}, {program.limits}\n"
+                (self.folder / f"{worker}.py").write_text(limits + program.source)
             for _ in range(chance.randint(1, 3)):
                 event = make_event(chance.randbytes(64))
                 async with asyncio.timeout(HANG_S):
@@ -192,8 +197,10 @@ def _resident_bytes() -> int:
 
 def main() -> None:
     """Runs the soak and prints its figures."""
-    seconds, seed, *vms = sys.argv[1:]
-    seen = asyncio.run(Soak(float(seconds), int(seed), *map(int, vms)).run())
+    given = sys.argv[1:]
+    seconds, seed, vms, folder = given + ["0", ""][len(given) - 2 :]
+    soak = Soak(float(seconds), int(seed), int(vms), Path(folder) if folder else None)
+    seen = asyncio.run(soak.run())
     sys.stdout.write(json.dumps(seen) + "\n")
     process.drain_and_exit(1 if seen["surprises"] else 0)
 

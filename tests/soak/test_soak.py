@@ -24,10 +24,10 @@ MB_AFTER_10000_VMS_MAX = 6_000
 
 
 @pytest.mark.slow
-def test_no_crash_no_hang_and_bounded_growth() -> None:
+def test_no_crash_no_hang_and_bounded_growth(tmp_path: Path) -> None:
     program = [sys.executable, "-X", "faulthandler", "-m", "tests.soak.soak_main"]
     done = subprocess.run(
-        [*program, str(SECONDS), str(SEED), *([str(VMS)] if VMS else [])],
+        [*program, str(SECONDS), str(SEED), str(VMS), str(tmp_path)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -35,7 +35,8 @@ def test_no_crash_no_hang_and_bounded_growth() -> None:
         check=False,
     )
     replay = f"SHOAL_SOAK_SECONDS={SECONDS} SHOAL_SOAK_VMS={VMS} SHOAL_SOAK_SEED={SEED}: {done.stderr[-4000:]}"
-    assert done.returncode == 0, replay + done.stdout[-2000:]
+    running = "".join(path.read_text() for path in sorted(tmp_path.glob("*.py")))
+    assert done.returncode == 0, replay + done.stdout[-2000:] + running
     print(done.stdout)
     seen = json.loads(done.stdout)
     assert seen["surprises"] == [], replay
