@@ -448,20 +448,22 @@ def _im2col(shape: ConvolutionShape, machine: Machine) -> Choice:
     vectors = min(ceil(pixels / machine.lanes), machine.vectors)
     width = vectors * machine.lanes
     panels = ceil(pixels / width)
-    depth = min(k, max(IM2COL_PASS_FLOATS // width, 1))
+    # A 1 x 1 convolution reads the picture where it lies.
+    in_place = shape.taps == shape.stride_height == shape.stride_width == 1 and not shape.pads
+    depth = k if in_place else min(k, max(IM2COL_PASS_FLOATS // width, 1))
     passes = ceil(k / depth)
     repeats = shape.batch * shape.groups * panels
     parts = ceil(outer / machine.rows[vectors])
     rows = ceil(outer / parts)
     tiles = repeats * parts
-    copied = repeats * k * width * FLOAT_BYTES
+    copied = 0 if in_place else repeats * k * width * FLOAT_BYTES
     quantity = Quantity(
         flops=tiles * k * _k_flops(rows, vectors, machine.lanes) * outer / (parts * rows),
         near_bytes=tiles * k * (width + rows) * FLOAT_BYTES
         + 2 * copied * (1 if shape.stride_width == 1 else 4)
         + tiles * (2 * passes - 1) * rows * width * FLOAT_BYTES,
         far_bytes=0.0,
-        calls=tiles * passes + PATCH_CALLS * repeats * k,
+        calls=tiles * passes + (0 if in_place else PATCH_CALLS * repeats * k),
     )
     return Choice(
         algorithm="im2col",

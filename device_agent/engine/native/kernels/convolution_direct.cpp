@@ -94,6 +94,7 @@ void Job::piece(size_t group, size_t panel, size_t first, size_t last) const {
 
   Tile tile{};
   tile.a_row = static_cast<ptrdiff_t>(s.stride_width) * in_picture.pixel;
+  tile.b_step = static_cast<ptrdiff_t>(width);
   tile.c_row = out_picture.pixel;
   tile.c_block = out_picture.block;
   tile.width = width;

@@ -1,7 +1,8 @@
 // Convolution of plain pictures as a matrix product: out (channel, pixel) = weights (channel, k) @ patches (k, pixel).
 //
 // Takes every shape: groups, strides, dilations, any pads. Patches are written panel by panel into a worker's own room,
-// a pass of k at a time, and used by all out-channels of the group while they are near.
+// a pass of k at a time, and used by all out-channels of the group while they are near. A 1 x 1 convolution reads the
+// picture where it lies.
 #include <cstring>
 
 #include "kernels/convolution_parts.h"
@@ -84,8 +85,8 @@ struct Job {
   const float* packed;
   const Epilogue& epilogue;
 
-  // A pass over pixels first .. first + count, for all of the group's out-channels.
-  void pass(size_t group, size_t k0, size_t depth, size_t count, const float* patches, float* out,
+  // A pass over pixels first .. first + count, for all of the group's out-channels. Lines of patches are `step` apart.
+  void pass(size_t group, size_t k0, size_t depth, size_t count, const float* patches, ptrdiff_t step, float* out,
             const Picture& out_picture, const float* residual) const {
     const size_t vectors = layout.width / static_cast<size_t>(kernels.lanes);
     const Parts parts(layout.out_group, tile_rows(kernels, vectors));
@@ -93,6 +94,7 @@ struct Job {
     tile.reach = {1, 1, 1, depth, depth, 0, 0, 0};
     tile.a_row = static_cast<ptrdiff_t>(layout.pitch);
     tile.b = patches;
+    tile.b_step = step;
     tile.c_row = out_picture.block;
     tile.c_block = kernels.lanes;
     tile.width = count;
@@ -144,6 +146,10 @@ bool convolve_im2col(const Convolution& conv, const float* in, const Picture& in
   const ConvShape& s = conv.shape;
   const Job job{conv, layout, run.kernels, packed, epilogue};
   const size_t panels = pieces_of(layout.pixels, layout.width);
+  // A pixel is its own patch, and pixels lie in line: whole panels need no copy.
+  const bool in_place = s.kernel_height * s.kernel_width * s.stride_height * s.stride_width == 1 && s.pad_top == 0 &&
+                        s.pad_left == 0 && s.out_height == s.in_height && s.out_width == s.in_width &&
+                        in_picture.pixel == 1 && in_picture.row == static_cast<ptrdiff_t>(s.in_width);
   return share(run, s.batch * s.groups * panels, [&](size_t index, int worker) {
     const size_t group = index / panels % s.groups, first = index % panels * layout.width;
     const auto image = static_cast<ptrdiff_t>(index / panels / s.groups);
@@ -154,10 +160,13 @@ bool convolve_im2col(const Convolution& conv, const float* in, const Picture& in
     float* patches = workspace + static_cast<size_t>(worker) * layout.depth * layout.width;
     const float* residual =
         epilogue.residual == nullptr ? nullptr : epilogue.residual + image * epilogue.residual_picture.image + pixel;
+    float* to = out + image * out_picture.image + pixel;
+    if (in_place && count == layout.width)
+      return job.pass(group, 0, layout.k, count, walk.in + pixel, in_picture.block, to, out_picture, residual);
     for (size_t k0 = 0; k0 < layout.k; k0 += layout.depth) {
       const size_t depth = std::min(layout.depth, layout.k - k0);
       walk.panel(k0, depth, first, count, layout.width, patches);
-      job.pass(group, k0, depth, count, patches, out + image * out_picture.image + pixel, out_picture, residual);
+      job.pass(group, k0, depth, count, patches, static_cast<ptrdiff_t>(layout.width), to, out_picture, residual);
     }
   });
 }

@@ -41,6 +41,7 @@ void rows_of_panel(const Product& product, const float* a, ptrdiff_t a_row, cons
                    const Kernels& kernels) {
   Tile tile{};
   tile.a_row = a_row;
+  tile.b_step = static_cast<ptrdiff_t>(width);
   tile.c_row = product.c_row;
   tile.c_block = kernels.lanes;
   tile.width = std::min(width, product.n - column);

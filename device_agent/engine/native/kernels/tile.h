@@ -1,7 +1,7 @@
 // The register tile: what matrix products and convolutions of every kind come down to.
 //
-// C (rows, vectors * lanes) = A (rows, k) @ B (k, vectors * lanes), held in registers while k runs. B is packed, k after
-// k. A is read where it lies: its rows are `a_row` apart (pixels of a picture, rows of a matrix), and k walks over runs
+// C (rows, vectors * lanes) = A (rows, k) @ B (k, vectors * lanes), held in registers while k runs. B's lines are `b_step`
+// apart: packed weights, or a plain picture's channels where they lie. A is read where it lies: its rows are `a_row` apart (pixels of a picture, rows of a matrix), and k walks over runs
 // of neighbouring floats: `blocks` times `lines` times `taps` runs of `run` floats. A matrix has one run; a convolution
 // over channel blocks walks (block of channels, kernel row, kernel column, channel).
 //
@@ -29,6 +29,7 @@ struct Tile {
   const float* a;
   ptrdiff_t a_row;
   const float* b;
+  ptrdiff_t b_step;  // from one k to the next: vectors * lanes when B is packed
   float* c;
   ptrdiff_t c_row, c_block;  // c_block: from one vector of columns to the next
   size_t width;              // columns that exist, <= vectors * lanes; 1 at least

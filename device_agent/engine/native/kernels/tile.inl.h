@@ -140,6 +140,7 @@ void tile_in_registers(const Tile& t) {
   constexpr int groups = (R + 3) / 4;
   const ptrdiff_t row = t.a_row;
   const ptrdiff_t row3 = 3 * row;
+  const ptrdiff_t step = t.b_step, ahead = steps_ahead * step;
   const float* b = t.b;
   const float* of_block = t.a;
   for (size_t block = 1; block <= t.reach.blocks; ++block, of_block += t.reach.block) {
@@ -156,12 +157,12 @@ void tile_in_registers(const Tile& t) {
 #pragma GCC unroll 8
           for (int v = 0; v < V; ++v) {
             columns[v] = F::load(b + v * N);
-            __builtin_prefetch(b + (steps_ahead * V + v) * N);
+            __builtin_prefetch(b + ahead + v * N);
           }
 #pragma GCC unroll 16
           for (int r = 0; r < R; ++r) {
-            const int step = r % 4;
-            const F x = F::fill(*(group[r / 4] + (step == 0 ? 0 : step == 1 ? row : step == 2 ? 2 * row : row3)));
+            const int at = r % 4;
+            const F x = F::fill(*(group[r / 4] + (at == 0 ? 0 : at == 1 ? row : at == 2 ? 2 * row : row3)));
 #pragma GCC unroll 8
             for (int v = 0; v < V; ++v) acc[r][v] = acc[r][v] + x * columns[v];
           }
@@ -170,7 +171,7 @@ void tile_in_registers(const Tile& t) {
             group[g] += 1;
             asm("" : "+r"(group[g]));
           }
-          b += V * N;
+          b += step;
         }
       }
     }

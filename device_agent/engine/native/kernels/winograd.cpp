@@ -94,6 +94,7 @@ void Job::multiply(size_t point, size_t panel, size_t count) const {
   Tile tile{};
   tile.reach = {layout.in_blocks, 1, 1, layout.lanes, k - (layout.in_blocks - 1) * layout.lanes, block, 0, 0};
   tile.a_row = kernels.lanes;
+  tile.b_step = static_cast<ptrdiff_t>(width);
   tile.b = packed + layout.out_blocks * layout.lanes + (point * layout.out_blocks + first) * layout.lanes * k;
   tile.c_row = kernels.lanes;
   tile.c_block = block;
