@@ -288,6 +288,19 @@ def kernel_matmul(
     repeats: int = 1,
     level: _Level | None = None,
 ) -> tuple[Tensor, float]: ...
+def kernel_matmul_int8(
+    a: Tensor,
+    b: Tensor,
+    bias: Tensor | None = None,
+    residual: Tensor | None = None,
+    *,
+    activation: _Activation = "none",
+    low: float = 0.0,
+    high: float = 0.0,
+    threads: int = 1,
+    repeats: int = 1,
+    level: _Level | None = None,
+) -> tuple[Tensor, float]: ...
 def kernel_matmul_each(
     a: Tensor,
     b: Tensor,

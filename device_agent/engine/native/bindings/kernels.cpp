@@ -15,6 +15,7 @@
 #include "kernels/convolution.h"
 #include "kernels/lines.h"
 #include "kernels/matmul.h"
+#include "kernels/matmul_int8.h"
 #include "kernels/pooling.h"
 #include "tensor/run.h"
 #include "threads/pool.h"
@@ -242,6 +243,46 @@ PyObject* matmul(PyObject* module, PyObject* args, PyObject* names) {
     pack_right(b.as<float>(), b.strides()[0], b.strides()[1], data_of(bias), product.k, product.n, packed.at, kernels);
     const double seconds =
         timing.fastest(kernels, [&](const Run& run) { multiply(product, packed.at, workspace.at, run); });
+    return result(state, out, seconds);
+  });
+}
+
+PyObject* matmul_int8(PyObject* module, PyObject* args, PyObject* names) {
+  const State& state = state_of_module(module);
+  return guarded(state, [&] {
+    static const char* const keywords[] = {"a",   "b",    "bias",    "residual", "activation", "low",
+                                           "high", "threads", "repeats", "level", nullptr};
+    PyObject *a_, *b_, *bias_ = Py_None, *residual_ = Py_None;
+    const char *activation = "none", *level = nullptr;
+    double low = 0, high = 0;
+    Timing timing;
+    if (!PyArg_ParseTupleAndKeywords(args, names, "OO|OO$sddiiz:kernel_matmul_int8", const_cast<char**>(keywords), &a_, &b_,
+                                     &bias_, &residual_, &activation, &low, &high, &timing.threads, &timing.repeats,
+                                     &level))
+      throw PythonError{};
+    const Kernels& kernels = kernels_from(level);
+    const Tensor a = floats_of(state, a_, 2), b = need_tensor(state, b_);
+    if (a.dtype() != Dtype::float32 || b.dtype() != Dtype::float32) throw DtypeError("kernel_matmul_int8 takes float32");
+    if (a.rank() != 2 || b.rank() != 2 || a.shape()[1] != b.shape()[0])
+      throw ValueError("kernel_matmul_int8 takes (m, k) and (k, n)");
+    const int64_t m = a.shape()[0], k = a.shape()[1], n = b.shape()[1];
+    const Tensor out(Spec{Dtype::float32, {m, n}});
+    const auto bias = maybe_floats(state, bias_, {n});
+    const auto residual = maybe_floats(state, residual_, {m, n});
+    Product product{static_cast<size_t>(m), static_cast<size_t>(n), static_cast<size_t>(k), a.as<float>(),
+                    a.strides()[0], a.strides()[1], out.as<float>(), n};
+    product.activation = activation_named(activation);
+    product.low = static_cast<float>(low);
+    product.high = static_cast<float>(high);
+    product.residual = data_of(residual);
+    product.residual_row = n;
+    if (product.k > int8_k_max) throw ValueError("k is at most 65536, or sums of 8-bit products would overflow");
+    const auto packed = allocate(static_cast<int64_t>(packed_int8_bytes(product.k, product.n, kernels) + 64));
+    const auto workspace = allocate(static_cast<int64_t>(product_int8_workspace_bytes(product) + 64));
+    pack_right_int8(b.as<float>(), b.strides()[0], b.strides()[1], data_of(bias), product.k, product.n, packed.get(),
+                    kernels);
+    const double seconds =
+        timing.fastest(kernels, [&](const Run& run) { multiply_int8(product, packed.get(), workspace.get(), run); });
     return result(state, out, seconds);
   });
 }
@@ -552,6 +593,8 @@ PyMethodDef kernel_functions[] = {
      METH_VARARGS | METH_KEYWORDS, "A convolution by one algorithm: (result, seconds of the fastest run)."},
     {"kernel_matmul", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(matmul)),
      METH_VARARGS | METH_KEYWORDS, "A matrix product with a packed right side: (result, seconds of the fastest run)."},
+    {"kernel_matmul_int8", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(matmul_int8)),
+     METH_VARARGS | METH_KEYWORDS, "A product of both sides in 8 bits: (result, seconds of the fastest run)."},
     {"kernel_matmul_each", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(matmul_each)),
      METH_VARARGS | METH_KEYWORDS, "Products of many matrices: (result, seconds of the fastest run)."},
     {"kernel_pool2d", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(pool2d)),

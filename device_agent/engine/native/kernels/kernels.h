@@ -10,6 +10,7 @@
 #include "kernels/depthwise.h"
 #include "kernels/rows.h"
 #include "kernels/tile.h"
+#include "kernels/tile_int8.h"
 #include "kernels/winograd.h"
 
 namespace shoal {
@@ -82,6 +83,9 @@ struct Kernels {
   // Transforms of Winograd's convolution by side and unit; null where there is none.
   void (*(*winograd_in)(int side))(const WinogradIn& part);
   void (*(*winograd_out)(int side, int unit))(const WinogradOut& part);
+  // What kernels/matmul_int8.h is made of.
+  TileInt8Kernel tile_int8;
+  QuantizeRowKernel quantize_row;
   // 12 * lanes * rounds products with a sum each: what to measure a core's peak by.
   float (*multiply_only)(size_t rounds);
 };

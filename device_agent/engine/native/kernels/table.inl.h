@@ -1,5 +1,9 @@
 // The table of one level: LANES floats a vector, tiles of TILE_ROWS by TILE_VECTORS vectors. Its includer sets these, and
 // for the tiles of kernels/tile.h BLOCK floats a vector, REGISTERS of the machine, PANEL vectors and MEMORY_OPERAND.
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #include "kernels/chain_step.h"
 #include "kernels/kernels.h"
 #include "kernels/simd.h"
@@ -14,6 +18,7 @@
 #include "kernels/lines.inl.h"
 #include "kernels/peak.inl.h"
 #include "kernels/tile.inl.h"
+#include "kernels/tile_int8.inl.h"
 #include "kernels/winograd.inl.h"
 
 namespace shoal {
@@ -62,6 +67,8 @@ constexpr Kernels table = {
     deinterleave<BLOCK>,
     winograd_in_of<BLOCK>,
     winograd_out_of<BLOCK>,
+    tile_int8<BLOCK>,
+    quantize_row<BLOCK>,
     multiply_only<BLOCK>,
 };
 

@@ -1,0 +1,146 @@
+// Products in 8-bit integers by register tiles over a packed right side.
+//
+// Packed: column scales, column sums, bias (n, to whole vectors, 4 bytes each), then panels (panel, quad of k, vectors *
+// lanes, 4). Workspace: the scale of each row of A, then its bytes (m, k to whole quads).
+#include "kernels/matmul_int8.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "kernels/parallel.h"
+
+namespace shoal {
+
+namespace {
+
+constexpr size_t quantized_in_piece = 32 * 1024;
+
+struct Layout {
+  size_t lanes, columns, quads;
+  Parts panels;
+  Layout(size_t k, size_t n, const Kernels& kernels)
+      : lanes(static_cast<size_t>(kernels.lanes)),
+        columns(pieces_of(n, lanes) * lanes),
+        quads(pieces_of(k, 4)),
+        panels(panels_of(n, kernels)) {}
+};
+
+// Where the parts of a packed right side begin.
+template <typename Byte>
+struct Packed {
+  using Float = std::conditional_t<std::is_const_v<Byte>, const float, float>;
+  using Whole = std::conditional_t<std::is_const_v<Byte>, const int32_t, int32_t>;
+  using Small = std::conditional_t<std::is_const_v<Byte>, const int8_t, int8_t>;
+  Float* scales;
+  Whole* sums;
+  Float* bias;
+  Small* panels;
+  Packed(Byte* at, const Layout& layout)
+      : scales(reinterpret_cast<Float*>(at)),
+        sums(reinterpret_cast<Whole*>(at) + layout.columns),
+        bias(reinterpret_cast<Float*>(at) + 2 * layout.columns),
+        panels(reinterpret_cast<Small*>(at) + 3 * layout.columns * sizeof(float)) {}
+};
+
+size_t row_bytes(const Product& product) { return pieces_of(product.k, 4) * 4; }
+size_t scales_bytes(const Product& product) { return pieces_of(product.m, 16) * 16 * sizeof(float); }
+
+bool quantize_rows(const Product& product, float* scales, uint8_t* rows, const Run& run) {
+  const size_t wide = row_bytes(product);
+  const size_t in_piece = std::max<size_t>(1, quantized_in_piece / std::max<size_t>(wide, 1));
+  return share(run, pieces_of(product.m, in_piece), [&](size_t index, int) {
+    for (size_t i = index * in_piece; i < std::min((index + 1) * in_piece, product.m); ++i) {
+      uint8_t* to = rows + i * wide;
+      scales[i] = run.kernels.quantize_row(product.a + static_cast<ptrdiff_t>(i) * product.a_row, product.k, to);
+      std::memset(to + product.k, 128, wide - product.k);
+    }
+  });
+}
+
+}  // namespace
+
+TileInt8Kernel vnni_tile_int8();  // kernels/avx512vnni.cpp; null where the compiler cannot make it
+
+TileInt8Kernel tile_int8_of(const Kernels& kernels) {
+#if defined(__x86_64__)
+  if (kernels.level == Level::avx512 && vnni_tile_int8() != nullptr && __builtin_cpu_supports("avx512vnni"))
+    return vnni_tile_int8();
+#endif
+  return kernels.tile_int8;
+}
+
+size_t packed_int8_bytes(size_t k, size_t n, const Kernels& kernels) {
+  const Layout layout(k, n, kernels);
+  return layout.columns * (3 * sizeof(float) + 4 * layout.quads);
+}
+
+void pack_right_int8(const float* b, ptrdiff_t b_row, ptrdiff_t b_column, const float* bias, size_t k, size_t n,
+                     void* packed, const Kernels& kernels) {
+  const Layout layout(k, n, kernels);
+  const Packed<std::byte> to(static_cast<std::byte*>(packed), layout);
+  std::memset(packed, 0, packed_int8_bytes(k, n, kernels));
+  for (size_t panel = 0; panel < layout.panels.count; ++panel) {
+    const size_t first = layout.panels.begin(panel) * layout.lanes, width = layout.panels.size(panel) * layout.lanes;
+    int8_t* of_panel = to.panels + first * 4 * layout.quads;
+    for (size_t j = first; j < std::min(first + width, n); ++j) {
+      const float* column = b + static_cast<ptrdiff_t>(j) * b_column;
+      float top = 0;
+      for (size_t p = 0; p < k; ++p) top = std::max(top, std::fabs(column[static_cast<ptrdiff_t>(p) * b_row]));
+      to.scales[j] = top / 127.0f;
+      to.bias[j] = bias != nullptr ? bias[j] : 0.0f;
+      for (size_t p = 0; p < k; ++p) {
+        const float exact = top > 0 ? column[static_cast<ptrdiff_t>(p) * b_row] / top * 127.0f : 0.0f;
+        const auto whole = static_cast<int8_t>(std::lrintf(exact));
+        of_panel[(p / 4 * width + j - first) * 4 + p % 4] = whole;
+        to.sums[j] += whole;
+      }
+    }
+  }
+}
+
+size_t product_int8_workspace_bytes(const Product& product) {
+  return scales_bytes(product) + product.m * row_bytes(product);
+}
+
+bool multiply_int8(const Product& product, const void* packed, void* workspace, const Run& run) {
+  if (product.m == 0 || product.n == 0) return true;
+  const Layout layout(product.k, product.n, run.kernels);
+  const Packed<const std::byte> from(static_cast<const std::byte*>(packed), layout);
+  auto* scales = static_cast<float*>(workspace);
+  uint8_t* rows = static_cast<uint8_t*>(workspace) + scales_bytes(product);
+  if (!quantize_rows(product, scales, rows, run)) return false;
+  const TileInt8Kernel kernel = tile_int8_of(run.kernels);
+  const double flops = 0.5 * static_cast<double>(product.m * product.k) *
+                       static_cast<double>(layout.panels.size(0) * layout.lanes);
+  const size_t units = pieces_of(product.m, tile_rows(run.kernels, layout.panels.size(0)));
+  const size_t chunks = chunks_of(units, layout.panels.count, flops, run.threads());
+  return share(run, layout.panels.count * chunks, [&](size_t index, int) {
+    const size_t panel = index / chunks, chunk = index % chunks;
+    const size_t first = layout.panels.begin(panel) * layout.lanes, vectors = layout.panels.size(panel);
+    const Parts parts(product.m, tile_rows(run.kernels, vectors));
+    TileInt8 tile{};
+    tile.quads = layout.quads;
+    tile.a_row = static_cast<ptrdiff_t>(row_bytes(product));
+    tile.b = from.panels + first * 4 * layout.quads;
+    tile.b_sums = from.sums + first;
+    tile.b_scales = from.scales + first;
+    tile.bias = from.bias + first;
+    tile.c_row = product.c_row;
+    tile.width = std::min(vectors * layout.lanes, product.n - first);
+    tile.residual_row = product.residual_row;
+    tile.activation = product.activation;
+    tile.low = product.low;
+    tile.high = product.high;
+    for (size_t i = chunk * parts.count / chunks; i < (chunk + 1) * parts.count / chunks; ++i) {
+      const size_t row = parts.begin(i);
+      const auto at = static_cast<ptrdiff_t>(row), column = static_cast<ptrdiff_t>(first);
+      tile.a = rows + row * row_bytes(product);
+      tile.a_scales = scales + row;
+      tile.c = product.c + at * product.c_row + column;
+      if (product.residual != nullptr) tile.residual = product.residual + at * product.residual_row + column;
+      kernel(static_cast<int>(vectors), static_cast<int>(parts.size(i)), tile);
+    }
+  });
+}
+
+}  // namespace shoal

@@ -1,0 +1,145 @@
+// The 8-bit tile over N columns a vector, one level's `dot_quads` inside. Included by kernels/table.inl.h, and once more
+// where a machine multiplies bytes by itself (kernels/avx512vnni.cpp).
+
+namespace shoal {
+namespace {
+
+template <int N>
+using Whole = Simd<int32_t, N>;
+
+#if defined(__AVX512VNNI__)
+inline Whole<16> dot_quads(Whole<16> sum, int32_t a, Whole<16> b) {
+  return {(Whole<16>::Vector)_mm512_dpbusd_epi32((__m512i)sum.v, _mm512_set1_epi32(a), (__m512i)b.v)};
+}
+#elif defined(__AVX512BW__)
+// Even and odd bytes of A apart: a pair's sum then has one product in it and 16 bits hold it.
+inline Whole<16> dot_quads(Whole<16> sum, int32_t a, Whole<16> b) {
+  const __m512i bytes = (__m512i)b.v, ones = _mm512_set1_epi16(1);
+  const __m512i even = _mm512_maddubs_epi16(_mm512_set1_epi32(a & 0x00ff00ff), bytes);
+  const __m512i odd = _mm512_maddubs_epi16(_mm512_set1_epi32(a & static_cast<int32_t>(0xff00ff00)), bytes);
+  const __m512i both = _mm512_add_epi32(_mm512_madd_epi16(even, ones), _mm512_madd_epi16(odd, ones));
+  return {(Whole<16>::Vector)_mm512_add_epi32((__m512i)sum.v, both)};
+}
+#elif defined(__AVX2__)
+inline Whole<8> dot_quads(Whole<8> sum, int32_t a, Whole<8> b) {
+  const __m256i bytes = (__m256i)b.v, ones = _mm256_set1_epi16(1);
+  const __m256i even = _mm256_maddubs_epi16(_mm256_set1_epi32(a & 0x00ff00ff), bytes);
+  const __m256i odd = _mm256_maddubs_epi16(_mm256_set1_epi32(a & static_cast<int32_t>(0xff00ff00)), bytes);
+  const __m256i both = _mm256_add_epi32(_mm256_madd_epi16(even, ones), _mm256_madd_epi16(odd, ones));
+  return {(Whole<8>::Vector)_mm256_add_epi32((__m256i)sum.v, both)};
+}
+#else
+template <int N>
+inline Whole<N> dot_quads(Whole<N> sum, int32_t a, Whole<N> b) {
+#pragma GCC unroll 4
+  for (int byte = 0; byte < 4; ++byte) {
+    const Whole<N> column{(b.v << (24 - 8 * byte)) >> 24};
+    sum = sum + column * Whole<N>::fill(a >> (8 * byte) & 0xff);
+  }
+  return sum;
+}
+#endif
+
+// The sums of one row as floats: scaled, with bias, residual and clip; the last vector may be a part.
+template <int N, int V>
+inline void end_int8_row(const Whole<N> (&sums)[V], const TileInt8& t, int row) {
+  using F = Simd<float, N>;
+  for (int v = 0; v < V; ++v) {
+    const size_t before = static_cast<size_t>(v) * N;
+    if (t.width <= before) return;
+    const size_t left = t.width - before;
+    const Whole<N> shift = Whole<N>::load(t.b_sums + before) * Whole<N>::fill(128);
+    F made = to_float(sums[v] - shift) * F::fill(t.a_scales[row]) * F::load(t.b_scales + before);
+    made = made + F::load(t.bias + before);
+    if (t.residual != nullptr) {
+      const float* from = t.residual + row * t.residual_row + static_cast<ptrdiff_t>(before);
+      made = made + (left >= N ? F::load(from) : load_part<N>(from, left));
+    }
+    if (t.activation == Activation::clip) made = clamped(made, t.low, t.high);
+    float* to = t.c + row * t.c_row + static_cast<ptrdiff_t>(before);
+    if (left >= N) made.store(to);
+    else store_part<N>(made, to, left);
+  }
+}
+
+template <int N, int V, int R>
+void tile_int8_in_registers(const TileInt8& t) {
+  Whole<N> sums[R][V];
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) sums[r][v] = Whole<N>::fill(0);
+  constexpr int groups = (R + 3) / 4;
+  const ptrdiff_t row = t.a_row, row3 = 3 * row;
+  const uint8_t* group[groups];
+#pragma GCC unroll 4
+  for (int g = 0; g < groups; ++g) group[g] = t.a + 4 * g * row;
+  const int8_t* b = t.b;
+  for (size_t quad = 0; quad < t.quads; ++quad) {
+    Whole<N> columns[V];
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) {
+      __builtin_memcpy(&columns[v].v, b + v * N * 4, sizeof(columns[v].v));
+      __builtin_prefetch(b + (steps_ahead * V + v) * N * 4);
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      const int at = r % 4;
+      int32_t bytes;
+      __builtin_memcpy(&bytes, group[r / 4] + (at == 0 ? 0 : at == 1 ? row : at == 2 ? 2 * row : row3), 4);
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) sums[r][v] = dot_quads(sums[r][v], bytes, columns[v]);
+    }
+#pragma GCC unroll 4
+    for (int g = 0; g < groups; ++g) {
+      group[g] += 4;
+      asm("" : "+r"(group[g]));
+    }
+    b += V * N * 4;
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) end_int8_row<N, V>(sums[r], t, r);
+}
+
+template <int N, int V, int R>
+inline void tile_int8_of(int rows, const TileInt8& t) {
+  if (rows == R) return tile_int8_in_registers<N, V, R>(t);
+  if constexpr (R > 1) tile_int8_of<N, V, R - 1>(rows, t);
+}
+
+template <int N>
+void tile_int8(int vectors, int rows, const TileInt8& t) {
+  switch (vectors) {
+    case 1: tile_int8_of<N, 1, rows_max<1>>(rows, t); break;
+    case 2: tile_int8_of<N, 2, rows_max<2>>(rows, t); break;
+    case 3: tile_int8_of<N, 3, rows_max<3>>(rows, t); break;
+    default: tile_int8_of<N, 4, rows_max<4>>(rows, t); break;
+  }
+  if (t.activation > Activation::clip)
+    for (int r = 0; r < rows; ++r)
+      activate_line<N>(t.activation, t.c + r * t.c_row, t.c + r * t.c_row, t.width, t.low, t.high);
+}
+
+template <int N>
+float quantize_row(const float* x, size_t n, uint8_t* out) {
+  using F = Simd<float, N>;
+  F most = F::fill(0.0f);
+  size_t i = 0;
+  for (; i + N <= n; i += N) most = larger(most, size_of(F::load(x + i)));
+  float top = 0;
+  for (int lane = 0; lane < N; ++lane) top = most.lane(lane) > top ? most.lane(lane) : top;
+  for (; i < n; ++i) top = __builtin_fabsf(x[i]) > top ? __builtin_fabsf(x[i]) : top;
+  const float scale = top > 0 ? 127.0f / top : 0.0f;
+  const float round = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number, kept in the low bits
+  typedef uint8_t Bytes __attribute__((vector_size(N)));
+  for (i = 0; i + N <= n; i += N) {
+    const auto bits = (F::load(x + i) * F::fill(scale) + F::fill(round)).bits();
+    const Bytes bytes = __builtin_convertvector(bits.v - 0x4b400000 + 128, Bytes);
+    __builtin_memcpy(out + i, &bytes, N);
+  }
+  for (; i < n; ++i) out[i] = static_cast<uint8_t>(static_cast<int>(x[i] * scale + 128.5f));
+  return top / 127.0f;
+}
+
+}  // namespace
+}  // namespace shoal
