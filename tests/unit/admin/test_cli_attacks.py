@@ -194,6 +194,7 @@ COLUMNS = (
 )
 
 
+@pytest.mark.slow
 @hypothesis_settings(max_examples=60)
 @given(
     st.lists(

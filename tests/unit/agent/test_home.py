@@ -70,6 +70,7 @@ def test_status_reads_and_never_writes(tmp_path: Path) -> None:
     assert not (tmp_path / LOCK).exists()
 
 
+@pytest.mark.slow
 def test_a_file_that_an_agent_began_to_make_holds_nothing_yet(tmp_path: Path) -> None:
     """A power cut between making the tables and filling them, or before either."""
     path = tmp_path / DATABASE

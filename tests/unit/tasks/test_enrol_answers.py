@@ -52,6 +52,7 @@ def cloud(renewal: object, status: int = 200, now: object = 1) -> Callable[[Ask]
     return answer
 
 
+@pytest.mark.slow
 @hypothesis_settings(
     max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
 )

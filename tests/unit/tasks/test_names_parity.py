@@ -6,6 +6,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from device_agent.tasks.errors import ManifestInvalid, NameInvalid
@@ -133,6 +134,7 @@ def test_paths(path: str) -> None:
     assert (path_problem(path) is None) == path_is_good(path)
 
 
+@hypothesis_settings(max_examples=40)
 @given(odd_paths | st.text(max_size=30))
 def test_a_path_that_is_taken_stays_inside_on_every_system(path: str) -> None:
     if path_problem(path) is not None:
@@ -145,6 +147,7 @@ def test_a_path_that_is_taken_stays_inside_on_every_system(path: str) -> None:
         assert "/".join(kind(path).parts) == path, "already normal"
 
 
+@hypothesis_settings(max_examples=40)
 @given(
     st.lists(st.lists(st.sampled_from("aAbB"), min_size=1, max_size=3).map("/".join), max_size=6)
 )
@@ -179,6 +182,7 @@ def dotted(numbers: list[int]) -> str:
     return ".".join(map(str, numbers))
 
 
+@hypothesis_settings(max_examples=40)
 @given(
     versions,
     st.lists(st.tuples(signs, versions), max_size=4),

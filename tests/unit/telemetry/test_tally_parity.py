@@ -178,7 +178,7 @@ def may_pass(request: telemetry_pb2.TunnelRequest) -> bool:
     return True
 
 
-@hypothesis_settings(max_examples=80)
+@hypothesis_settings(max_examples=40)
 @given(requests)
 def test_a_message_is_taken_when_each_of_its_limits_holds(
     request: telemetry_pb2.TunnelRequest,
