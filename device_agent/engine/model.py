@@ -15,8 +15,10 @@ from device_agent.engine import _core
 from device_agent.engine.format import graph_of
 from device_agent.engine.graph import Attribute, Constant, Graph, Operator, Port
 from device_agent.engine.ops import BY_NAME, DTYPE_NAMES, OPEN_AXIS, OpClass
+from device_agent.engine.plan.costs import Machine, typical
 from device_agent.engine.plan.ir import PlanError, Shape
 from device_agent.engine.plan.stage import Stage, Surroundings, plan_stage
+from device_agent.engine.plan.target import Target
 from device_agent.engine.settings import PLAN_LIMITS
 
 type Tensors = dict[str, _core.Tensor]
@@ -49,10 +51,11 @@ def parse_model(data: Buffer) -> Model:
 class Model:
     """A compiled model."""
 
-    def __init__(self, file: _core.Tensor) -> None:
+    def __init__(self, file: _core.Tensor, *, threads: int = 1) -> None:
         self._file = file
+        self._threads = threads
         self._graph = graph_of(memoryview(file))
-        self._main = _Part(self._graph, file, self._graph.constants)
+        self._mains: dict[str, _Part] = {}
 
     @property
     def inputs(self) -> tuple[PortRow, ...]:
@@ -79,11 +82,20 @@ class Model:
         tensors = self._gathered(inputs)
         for port in self._graph.inputs:
             _check_input(port, tensors[port.name])
-        return self._main.run(tensors, level)
+        return self._main(level).run(tensors)
 
     def plans(self) -> Iterator[Stage]:
         """The stages that were planned so far, for tools."""
-        return self._main.planned()
+        for main in self._mains.values():
+            yield from main.planned()
+
+    def _main(self, level: _core._Level | None) -> _Part:
+        """The graph with its plans for a level of kernels: the best when it is None."""
+        name = _core.levels()[-1] if level is None else level
+        if name not in self._mains:
+            engine = _Engine(self._file, self._graph.constants, name, self._threads)
+            self._mains[name] = _Part(self._graph, engine)
+        return self._mains[name]
 
     def _gathered(
         self, inputs: _core.Tensor | Mapping[str, _core.Tensor] | Sequence[_core.Tensor]
@@ -147,13 +159,50 @@ def _free(graph: Graph) -> set[str]:
     return names | ({port.name for port in graph.outputs} - made)
 
 
+class _Engine:
+    """What all parts of a model share: its file, and the kernels that run it."""
+
+    def __init__(
+        self,
+        file: _core.Tensor,
+        constants: Mapping[str, Constant],
+        level: _core._Level,
+        threads: int,
+    ) -> None:
+        self.constants = constants
+        self._file = file
+        self._level = level
+        self._threads = threads
+
+        def floats(command: int, words: Sequence[int]) -> tuple[int, int]:
+            return _core.command_floats(command, words, threads, level)
+
+        self.target = Target(machine=_machine(level), threads=threads, floats=floats)
+
+    def session(self, stage: Stage) -> _core.Session:
+        """A session of a planned stage."""
+        return _core.session(stage.plan.words, self._file, self._threads, self._level)
+
+
+_MACHINES: dict[str, Machine] = {}
+_PEAK_ROUNDS = 20_000  # about a millisecond
+
+
+def _machine(level: _core._Level) -> Machine:
+    """What the kernels of a level cost here: measured once in a process."""
+    if level not in _MACHINES:
+        peak = 1e9 * _core.kernel_peak(rounds=_PEAK_ROUNDS, level=level)
+        _MACHINES[level] = typical(_core.kernel_tiles(level), peak)
+    return _MACHINES[level]
+
+
 class _Part:
     """A graph, or a part of one, with its plans."""
 
-    def __init__(self, graph: Graph, file: _core.Tensor, constants: Mapping[str, Constant]) -> None:
+    def __init__(self, graph: Graph, engine: _Engine) -> None:
         self._graph = graph
-        self._file = file
-        self._constants = constants
+        self._engine = engine
+        self._constants = engine.constants
         self._parts: dict[int, _Part] = {}
         self._stages: dict[object, list[tuple[Stage, _core.Session]]] = {}
         self._wanted: dict[int, frozenset[str]] = {}
@@ -165,20 +214,20 @@ class _Part:
         for part in self._parts.values():
             yield from part.planned()
 
-    def run(self, tensors: Tensors, level: _core._Level | None) -> list[_core.Tensor]:
+    def run(self, tensors: Tensors) -> list[_core.Tensor]:
         """The outputs; `tensors` holds all that is there, by name."""
         env = dict(tensors)
         at, operators = 0, self._graph.operators
         while at < len(operators):
             operator = operators[at]
             if BY_NAME[operator.op].kind is OpClass.CONTROL:
-                results = _CONTROL[operator.op](self, operator, env, level)
+                results = _CONTROL[operator.op](self, operator, env)
                 env.update((n, r) for n, r in zip(operator.outputs, results, strict=False) if n)
                 at += 1
                 continue
             stage, session = self._stage(at, env)
             given = [env[name] for name in stage.inputs]
-            env.update(zip(stage.outputs, session.run(given, level=level), strict=True))
+            env.update(zip(stage.outputs, session.run(given), strict=True))
             at = stage.end
         return [self.tensor(port.name, env) for port in self._graph.outputs]
 
@@ -194,7 +243,7 @@ class _Part:
         """The part of a control operator, kept with its plans."""
         assert isinstance(graph, Graph)
         if id(graph) not in self._parts:
-            self._parts[id(graph)] = _Part(graph, self._file, self._constants)
+            self._parts[id(graph)] = _Part(graph, self._engine)
         return self._parts[id(graph)]
 
     @property
@@ -217,7 +266,7 @@ class _Part:
             if all(env[name].tobytes() == data for name, data in stage.read.items()):
                 return stage, session
         stage = self._plan(at, env)
-        found = stage, _core.session(stage.plan.words, self._file)
+        found = stage, self._engine.session(stage)
         if sum(map(len, self._stages.values())) >= PLAN_LIMITS.sessions_max:
             self._stages.pop(next(iter(self._stages)))
         self._stages.setdefault(key, []).append(found)
@@ -232,7 +281,7 @@ class _Part:
             spec=spec,
             contents=lambda name: env[name].tobytes(),
         )
-        return plan_stage(self._graph.operators, at, around, self._names_from)
+        return plan_stage(self._graph.operators, at, around, self._names_from, self._engine.target)
 
 
 class _Visible(Mapping[str, Constant]):
@@ -261,17 +310,13 @@ def _truth(tensor: _core.Tensor) -> bool:
     return bool(tensor.reshape(1)[0].item())
 
 
-def _if(
-    part: _Part, operator: Operator, env: Tensors, level: _core._Level | None
-) -> list[_core.Tensor]:
+def _if(part: _Part, operator: Operator, env: Tensors) -> list[_core.Tensor]:
     holds = _truth(part.tensor(operator.inputs[0], env))
     branch = part.part(operator.attributes["then_branch" if holds else "else_branch"])
-    return branch.run(env, level)
+    return branch.run(env)
 
 
-def _loop(
-    part: _Part, operator: Operator, env: Tensors, level: _core._Level | None
-) -> list[_core.Tensor]:
+def _loop(part: _Part, operator: Operator, env: Tensors) -> list[_core.Tensor]:
     """Rounds while the condition holds, at most M; what a round makes beyond the state is collected."""
     names = (*operator.inputs, "", "")
     most = int(part.tensor(names[0], env).reshape(1)[0].item()) if names[0] else None
@@ -285,7 +330,7 @@ def _loop(
             raise ValueError(f"a loop runs at most {PLAN_LIMITS.iterations_max} rounds")
         scalar, truth = _core.full((), rounds, "int64"), _core.full((), 1, "bool")
         first = zip(body.inputs, (scalar, truth, *state), strict=True)
-        results = body.run({**env, **{port.name: _shaped(port, t) for port, t in first}}, level)
+        results = body.run({**env, **{port.name: _shaped(port, t) for port, t in first}})
         holds = _truth(results[0])
         state = results[1 : 1 + len(state)]
         for all_, one in zip(collected, results[1 + len(state) :], strict=True):
@@ -315,9 +360,7 @@ def _stacked(tensors: list[_core.Tensor], operator: Operator, axis: int = 0) -> 
     return grown[0]
 
 
-def _scan(
-    part: _Part, operator: Operator, env: Tensors, level: _core._Level | None
-) -> list[_core.Tensor]:
+def _scan(part: _Part, operator: Operator, env: Tensors) -> list[_core.Tensor]:
     """A round for each place of the scanned axes; the state goes from round to round."""
     count = _number(operator, "num_scan_inputs")
     tensors = [part.tensor(name, env) for name in operator.inputs]
@@ -338,7 +381,7 @@ def _scan(
             for t, axis, place in zip(scanned, axes, places, strict=True)
         ]
         named = zip(body.inputs, (*state, *slices), strict=True)
-        results = body.run({**env, **{port.name: t for port, t in named}}, level)
+        results = body.run({**env, **{port.name: t for port, t in named}})
         state = results[: len(state)]
         for all_, one in zip(collected, results[len(state) :], strict=True):
             all_.append(one)

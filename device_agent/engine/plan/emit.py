@@ -13,12 +13,15 @@ from dataclasses import dataclass
 
 from device_agent.engine.ops import ATOM, ITEM_BYTES, RASTER
 from device_agent.engine.plan.ir import Builder, Operand, Step, Value
-from device_agent.engine.plan.memory import Gaps, plan_memory, room_of
+from device_agent.engine.plan.memory import plan_memory
 from device_agent.engine.plan.region import strides_of
+from device_agent.engine.plan.schedule import scheduled
+from device_agent.engine.plan.target import KERNELS, Target
 
 MAGIC = 0x4E414C504C414853
 VERSION = 1
 RANK = 8
+_NUMBERS = {"raster": RASTER, **KERNELS}
 _ARENA, _KEPT, _LITERAL, _WEIGHTS = range(4)
 
 
@@ -43,11 +46,11 @@ class Plan:
     arena_bytes: int
 
 
-def needed_steps(b: Builder, outputs: Sequence[Value]) -> list[Step]:
+def needed_steps(steps: Sequence[Step], outputs: Sequence[Value]) -> list[Step]:
     """The steps that outputs hang on, in order: dead code is dropped here."""
     wanted = {id(value) for value in outputs}
     kept = []
-    for step in reversed(b.steps):
+    for step in reversed(steps):
         if any(id(value) in wanted for value in step.outputs):
             kept.append(step)
             wanted.update(id(operand[0]) for operand in step.operands)
@@ -95,14 +98,19 @@ class _Tables:
         return _LITERAL, self._places[id(value)]
 
 
-def emit(b: Builder, inputs: Sequence[Value], outputs: Sequence[Value]) -> Plan:
-    """The flat plan that makes outputs from inputs."""
+def emit(
+    b: Builder, inputs: Sequence[Value], outputs: Sequence[Value], target: Target | None
+) -> Plan:
+    """The flat plan that makes outputs from inputs, for the kernels of a target or for atoms alone."""
     ports = [b.operand(value) for value in outputs]
-    steps = needed_steps(b, [port[0] for port in ports])
+    bases = [port[0] for port in ports]
+    steps = needed_steps(b.steps, bases)
+    if target is not None:
+        steps = needed_steps(scheduled(b, steps, bases, target), bases)
     once = [step for step in steps if all(value.constant for value in step.outputs)]
     body = [step for step in steps if not all(value.constant for value in step.outputs)]
-    kept = Gaps()
-    keeps = {id(value): kept.take(room_of(value)) for step in once for value in step.outputs}
+    lasting = [operand[0] for step in body for operand in step.operands] + bases
+    keeps, kept_bytes = plan_memory(once, [], [value for value in lasting if value.constant])
     offsets, arena_bytes = plan_memory(body, inputs, [port[0] for port in ports])
     tables = _Tables(offsets, keeps)
     commands = array("q")
@@ -110,7 +118,7 @@ def emit(b: Builder, inputs: Sequence[Value], outputs: Sequence[Value]) -> Plan:
     for step in (*once, *body):
         operands = [tables.add(operand) for operand in step.operands]
         results = [tables.add(_whole(value)) for value in step.outputs]
-        number = RASTER if step.op == "raster" else ATOM[step.op].id
+        number = _NUMBERS[step.op] if step.op in _NUMBERS else ATOM[step.op].id
         commands.extend((number, len(operands), len(results), len(step.attributes)))
         commands.extend((*operands, *results, *step.attributes))
     made = [tables.add(port) for port in ports]
@@ -122,7 +130,7 @@ def emit(b: Builder, inputs: Sequence[Value], outputs: Sequence[Value]) -> Plan:
     literal_words = -(-len(literals) // 8)
     header = (
         MAGIC, VERSION, len(words) + literal_words, tables.count, len(given), len(made),
-        len(once) + len(body), len(once), arena_bytes, kept.end, len(literals),
+        len(once) + len(body), len(once), arena_bytes, kept_bytes, len(literals),
     )  # fmt: skip
     words[: len(header)] = array("q", header)
     data = words.tobytes() + literals.ljust(8 * literal_words, b"\0")

@@ -19,6 +19,7 @@ from device_agent.engine.plan.context import LOWERINGS, Site
 from device_agent.engine.plan.emit import Plan, emit
 from device_agent.engine.plan.fold import Reader, Unknown
 from device_agent.engine.plan.ir import Builder, PlanError, Shape, Value
+from device_agent.engine.plan.target import Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +61,11 @@ def plan_stage(
     start: int,
     around: Surroundings,
     wanted: Callable[[int], Collection[str]],
+    target: Target | None = None,
 ) -> Stage:
     """The stage that begins at operator `start`; `wanted(i)`: the names that are used from operator i on.
+
+    Without a target the plan is made of atoms alone.
 
     Raises:
         PlanError: an operator does not fit the shapes that it is given.
@@ -80,7 +84,7 @@ def plan_stage(
         end += 1
     outputs = tuple(name for name in tracer.made if name in wanted(end))
     inputs = [value for value in tracer.values.values() if value.name]
-    plan = emit(tracer.builder, inputs, [tracer.made[name] for name in outputs])
+    plan = emit(tracer.builder, inputs, [tracer.made[name] for name in outputs], target)
     tracer.builder.forget()
     names = tuple(value.name for value in inputs)
     return Stage(plan=plan, inputs=names, outputs=outputs, end=end, read=tracer.reader.read)

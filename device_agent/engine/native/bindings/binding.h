@@ -116,5 +116,6 @@ PyObject* engine_bytes(PyObject* module, PyObject*);
 PyObject* map_model(PyObject* module, PyObject* args);
 PyObject* check_model(PyObject* module, PyObject* args);
 PyObject* make_session(PyObject* module, PyObject* args);
+PyObject* command_floats(PyObject* module, PyObject* args);
 
 }  // namespace shoal::binding

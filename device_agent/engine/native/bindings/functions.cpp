@@ -413,6 +413,7 @@ PyMethodDef functions[] = {
     {"op_table", describe_op_table, METH_NOARGS, "(id, name, inputs min, inputs max, outputs, attributes, since) of each operator."},
     {"map_model", map_model, METH_VARARGS, "A model file's bytes, checked and mapped once for the whole process."},
     {"check_model", check_model, METH_VARARGS, "A model file's bytes, checked and copied."},
+    {"command_floats", command_floats, METH_VARARGS, "Floats of (packed weights, workspace) of a kernel's command; -1: it cannot."},
     {"session", make_session, METH_VARARGS, "A Session of a plan and a model file's bytes."},
     {nullptr, nullptr, 0, nullptr},
 };

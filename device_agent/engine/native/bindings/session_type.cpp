@@ -18,32 +18,24 @@ void dealloc(PyObject* self) {
   Py_DECREF(type);
 }
 
-struct Call {
-  std::vector<Tensor> inputs;
-  const Kernels& kernels;
-};
-
-Call parsed(const State& state, PyObject* args, PyObject* names) {
-  static const char* const keywords[] = {"inputs", "level", nullptr};
+std::vector<Tensor> parsed(const State& state, PyObject* args) {
   PyObject* inputs = nullptr;
-  const char* level = nullptr;
-  if (!PyArg_ParseTupleAndKeywords(args, names, "O|$z:run", const_cast<char**>(keywords), &inputs, &level))
-    throw PythonError{};
+  if (!PyArg_ParseTuple(args, "O:run", &inputs)) throw PythonError{};
   const Owned all(PySequence_Tuple(inputs));
   std::vector<Tensor> given;
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(all.get()); ++i)
     given.push_back(need_tensor(state, PyTuple_GET_ITEM(all.get(), i)));
-  return {std::move(given), kernels_from(level)};
+  return given;
 }
 
-PyObject* run(PyObject* self, PyObject* args, PyObject* names) {
+PyObject* run(PyObject* self, PyObject* args) {
   const State& state = state_of(self);
   return guarded(state, [&] {
-    const Call call = parsed(state, args, names);
+    const std::vector<Tensor> given = parsed(state, args);
     std::vector<Tensor> made;
     {
       const Released released;
-      made = session_of(self).run(call.inputs, call.kernels);
+      made = session_of(self).run(given);
     }
     Owned out(PyList_New(static_cast<Py_ssize_t>(made.size())));
     for (size_t i = 0; i < made.size(); ++i)
@@ -52,14 +44,14 @@ PyObject* run(PyObject* self, PyObject* args, PyObject* names) {
   });
 }
 
-PyObject* profile(PyObject* self, PyObject* args, PyObject* names) {
+PyObject* profile(PyObject* self, PyObject* args) {
   const State& state = state_of(self);
   return guarded(state, [&] {
-    const Call call = parsed(state, args, names);
+    const std::vector<Tensor> given = parsed(state, args);
     std::vector<int64_t> took;
     {
       const Released released;
-      took = session_of(self).profile(call.inputs, call.kernels);
+      took = session_of(self).profile(given);
     }
     Owned out(PyList_New(static_cast<Py_ssize_t>(took.size())));
     for (size_t i = 0; i < took.size(); ++i)
@@ -77,13 +69,9 @@ PyGetSetDef getters[] = {
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 
-PyCFunction with_keywords(PyObject* (*function)(PyObject*, PyObject*, PyObject*)) {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(function));
-}
-
 PyMethodDef methods[] = {
-    {"run", with_keywords(run), METH_VARARGS | METH_KEYWORDS, "Outputs for a sequence of inputs."},
-    {"profile", with_keywords(profile), METH_VARARGS | METH_KEYWORDS, "Nanoseconds of each command of one run."},
+    {"run", run, METH_VARARGS, "Outputs for a sequence of inputs."},
+    {"profile", profile, METH_VARARGS, "Nanoseconds of each command of one run."},
     {nullptr, nullptr, 0, nullptr},
 };
 
@@ -136,18 +124,40 @@ PyObject* check_model(PyObject* module, PyObject* args) {
   });
 }
 
+PyObject* command_floats(PyObject* module, PyObject* args) {
+  return guarded(state_of_module(module), [&] {
+    long long id = 0;
+    PyObject* words = nullptr;
+    int threads = 1;
+    const char* level = nullptr;
+    if (!PyArg_ParseTuple(args, "LO|iz:command_floats", &id, &words, &threads, &level)) throw PythonError{};
+    const Owned all(PySequence_Tuple(words));
+    std::vector<int64_t> given;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(all.get()); ++i) {
+      given.push_back(PyLong_AsLongLong(PyTuple_GET_ITEM(all.get(), i)));
+      if (PyErr_Occurred()) throw PythonError{};
+    }
+    const auto [packed, workspace] = kernel_floats(id, given, kernels_from(level), threads);
+    return Py_BuildValue("(LL)", static_cast<long long>(packed), static_cast<long long>(workspace));
+  });
+}
+
 PyObject* make_session(PyObject* module, PyObject* args) {
   const State& state = state_of_module(module);
   return guarded(state, [&] {
     Py_buffer view;
     PyObject* weights = nullptr;
-    if (!PyArg_ParseTuple(args, "y*O:session", &view, &weights)) throw PythonError{};
+    int threads = 1;
+    const char* level = nullptr;
+    if (!PyArg_ParseTuple(args, "y*O|iz:session", &view, &weights, &threads, &level)) throw PythonError{};
     const Buffer held(&view, PyBuffer_Release);
+    if (threads < 1 || threads > pool_threads_max) throw ValueError("threads are 1 to 64");
+    const Kernels& kernels = kernels_from(level);
     const Tensor file = need_tensor(state, weights);
     std::unique_ptr<Session> session;
     {
       const Released released;
-      session = std::make_unique<Session>(view.buf, static_cast<size_t>(view.len), file);
+      session = std::make_unique<Session>(view.buf, static_cast<size_t>(view.len), file, kernels, threads);
     }
     auto* type = reinterpret_cast<PyTypeObject*>(state.session_type);
     Owned object(type->tp_alloc(type, 0));

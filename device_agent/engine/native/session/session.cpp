@@ -15,6 +15,67 @@ void need(bool holds, const char* what) {
 
 }  // namespace
 
+// What sessions of one plan over one file compute from constants: once for the process, charged to nobody, like the file.
+struct Constants {
+  std::shared_ptr<std::byte> plan, file, bytes;
+  size_t plan_bytes;
+  const Kernels* kernels;
+  std::mutex computing;
+  bool computed = false;
+};
+
+namespace {
+
+struct ConstantsCache {
+  std::mutex mutex;
+  std::vector<std::weak_ptr<Constants>> entries;
+};
+
+// Never destroyed: interpreters may end after static destructors have begun.
+ConstantsCache& constants_cache() {
+  static ConstantsCache* const only = new ConstantsCache;
+  return *only;
+}
+
+// The calling thread works for no run while one of these lives.
+class Uncharged {
+ public:
+  Uncharged() : bounds_(bounds_here()) { work_for(nullptr); }
+  ~Uncharged() { work_for(bounds_); }
+  Uncharged(const Uncharged&) = delete;
+  Uncharged& operator=(const Uncharged&) = delete;
+
+ private:
+  std::shared_ptr<RunBounds> bounds_;
+};
+
+}  // namespace
+
+std::shared_ptr<Constants> Session::shared_constants(const Session& session) {
+  const Uncharged uncharged;
+  ConstantsCache& cache = constants_cache();
+  const auto plan_bytes = static_cast<size_t>(session.header_.words) * 8;
+  const std::lock_guard lock(cache.mutex);
+  std::erase_if(cache.entries, [](const auto& entry) { return entry.expired(); });
+  for (const auto& entry : cache.entries) {
+    auto known = entry.lock();
+    if (known && known->file == session.weights_.storage() && known->kernels == &session.kernels_ &&
+        known->plan_bytes == plan_bytes && std::memcmp(known->plan.get(), session.plan_.get(), plan_bytes) == 0)
+      return known;
+  }
+  const int64_t size = session.header_.kept_bytes;
+  auto made = std::make_shared<Constants>();
+  made->plan = allocate(static_cast<int64_t>(plan_bytes));
+  std::memcpy(made->plan.get(), session.plan_.get(), plan_bytes);
+  made->file = session.weights_.storage();
+  made->plan_bytes = plan_bytes;
+  made->kernels = &session.kernels_;
+  made->bytes = allocate(size);
+  std::memset(made->bytes.get(), 0, static_cast<size_t>(size));
+  cache.entries.push_back(made);
+  return made;
+}
+
 // Reads a plan word by word into a session.
 class PlanReader {
  public:
@@ -27,8 +88,10 @@ class PlanReader {
     std::memcpy(&session_.header_, words_, sizeof(plan::Header));
   }
 
+  // Constants that another session of the same plan has computed, or room for them.
+  void take_constants(const Constants& constants) { session_.kept_ = constants.bytes; }
+
   void read() {
-    read_header();
     for (int64_t i = 0; i < header().tensors; ++i) read_tensor();
     for (int64_t i = 0; i < header().inputs; ++i) session_.inputs_.push_back(writable(next(), plan::Space::arena));
     for (int64_t i = 0; i < header().outputs; ++i) {
@@ -44,6 +107,7 @@ class PlanReader {
  private:
   const plan::Header& header() const { return session_.header_; }
 
+ public:
   void read_header() {
     const plan::Header& h = header();
     need(h.magic == plan::magic && h.version == plan::version, "it is of another version");
@@ -59,11 +123,10 @@ class PlanReader {
     need(h.literal_bytes >= 0 && literal_words <= h.words - static_cast<int64_t>(plan::header_words), "its literals are cut");
     literals_ = count_ - static_cast<size_t>(literal_words);
     session_.arena_ = allocate(h.arena_bytes);
-    session_.kept_ = allocate(h.kept_bytes);
     std::memset(session_.arena_.get(), 0, static_cast<size_t>(h.arena_bytes));
-    std::memset(session_.kept_.get(), 0, static_cast<size_t>(h.kept_bytes));
   }
 
+ private:
   int64_t next() {
     need(at_ < literals_, "it is cut short");
     return words_[at_++];
@@ -143,8 +206,16 @@ class PlanReader {
       command.outputs.push_back(writable(next(), prologue ? plan::Space::kept : plan::Space::arena));
     for (int64_t i = 0; i < attributes; ++i) command.op.attributes.push_back(next());
     if (id == plan::raster) read_raster(command);
+    else if (id > plan::raster) read_kernel(id, command);
     else check_operator(id, command);
     session_.commands_.push_back(std::move(command));
+  }
+
+  void read_kernel(int64_t id, Command& command) const {
+    command.call = kernel_call(id, command.op.attributes, command.inputs, command.outputs, session_.kernels_,
+                               session_.pool_ ? session_.pool_->threads() : 1);
+    need(command.call != nullptr, "it needs a kernel that is not here");
+    command.op.attributes.clear();
   }
 
   void check_operator(int64_t id, Command& command) const {
@@ -210,22 +281,39 @@ class PlanReader {
   std::vector<plan::Space> spaces_;
 };
 
-Session::Session(const void* words, size_t bytes, const Tensor& weights) : weights_(weights) {
+Session::Session(const void* words, size_t bytes, const Tensor& weights, const Kernels& kernels, int threads)
+    : kernels_(kernels), pool_(threads > 1 ? std::make_unique<Pool>(threads) : nullptr), weights_(weights) {
   if (weights.dtype() != Dtype::uint8 || !weights.contiguous()) throw DtypeError("a session's weights are a file's bytes");
   try {
-    PlanReader(words, bytes, *this).read();
+    PlanReader reader(words, bytes, *this);
+    reader.read_header();
+    constants_ = shared_constants(*this);
+    reader.take_constants(*constants_);
+    reader.read();
   } catch (const ValueError& error) {  // a shape that cannot be
     throw PlanInvalid(std::string("the plan cannot be run: ") + error.what());
   }
-  const auto prologue = static_cast<std::ptrdiff_t>(header_.prologue);
-  for (auto command = commands_.begin(); command != commands_.begin() + prologue; ++command)
-    execute(*command, best_kernels());
-  commands_.erase(commands_.begin(), commands_.begin() + prologue);
+  const auto prologue = commands_.begin() + static_cast<std::ptrdiff_t>(header_.prologue);
+  {
+    const std::lock_guard lock(constants_->computing);  // a second session of the plan waits for the first one's
+    if (!constants_->computed) {
+      KillWatch watch;
+      for (auto command = commands_.begin(); command != prologue; ++command) {
+        watch.look();
+        execute(*command);
+      }
+      watch.look();
+      constants_->computed = true;
+    }
+  }
+  commands_.erase(commands_.begin(), prologue);
 }
 
-void Session::execute(const Command& command, const Kernels& kernels) {
-  if (command.row == nullptr) run_raster(command.raster, command.inputs, command.outputs[0]);
-  else execute_all(*command.row, command.op, command.inputs, command.outputs, kernels);
+void Session::execute(const Command& command) const {
+  if (command.row != nullptr) return execute_all(*command.row, command.op, command.inputs, command.outputs, kernels_);
+  if (!command.call) return run_raster(command.raster, command.inputs, command.outputs[0]);
+  const auto& bounds = bounds_here();
+  command.call(Run{kernels_, pool_.get(), bounds == nullptr ? nullptr : &bounds->cancelled});
 }
 
 void Session::take(Tensors inputs) {
@@ -240,14 +328,15 @@ void Session::take(Tensors inputs) {
   }
 }
 
-std::vector<Tensor> Session::run(Tensors inputs, const Kernels& kernels) {
+std::vector<Tensor> Session::run(Tensors inputs) {
   const std::lock_guard lock(running_);
   take(inputs);
   KillWatch watch;
   for (const Command& command : commands_) {
     watch.look();
-    execute(command, kernels);
+    execute(command);
   }
+  watch.look();  // what was cut short is no result
   std::vector<Tensor> out;
   for (size_t i = 0; i < outputs_.size(); ++i) {
     if (fixed_[i]) {
@@ -260,13 +349,13 @@ std::vector<Tensor> Session::run(Tensors inputs, const Kernels& kernels) {
   return out;
 }
 
-std::vector<int64_t> Session::profile(Tensors inputs, const Kernels& kernels) {
+std::vector<int64_t> Session::profile(Tensors inputs) {
   const std::lock_guard lock(running_);
   take(inputs);
   std::vector<int64_t> out;
   for (const Command& command : commands_) {
     const auto start = std::chrono::steady_clock::now();
-    execute(command, kernels);
+    execute(command);
     out.push_back(std::chrono::nanoseconds(std::chrono::steady_clock::now() - start).count());
   }
   return out;

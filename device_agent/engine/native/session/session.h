@@ -2,7 +2,8 @@
 //
 // Rules: the constructor checks everything a plan says (each view against its space, each operator against what the op
 // set infers, each raster region against both its tensors), so that a wrong plan is refused and never runs. `run` allocates
-// nothing but its outputs; one thread at a time runs a session. Constants are computed once, into memory of their own.
+// nothing but its outputs; one thread at a time runs a session. Constants (packed weights too) are computed once for all
+// sessions of a plan in the process.
 #pragma once
 
 #include <atomic>
@@ -11,7 +12,9 @@
 #include <vector>
 
 #include "ops/op.h"
+#include "session/kernel_command.h"
 #include "session/plan.h"
+#include "threads/pool.h"
 #include "session/raster.h"
 
 namespace shoal {
@@ -22,7 +25,8 @@ struct PlanInvalid : std::runtime_error {
 };
 
 struct Command {
-  const OpRow* row = nullptr;  // null: a raster
+  const OpRow* row = nullptr;  // null: a raster, or a kernel's call
+  KernelCall call;
   Op op;
   std::vector<Tensor> inputs, outputs;
   Raster raster;
@@ -30,21 +34,26 @@ struct Command {
 
 class Session {
  public:
-  // `words` is copied; `weights` is the model file, which the session keeps.
-  Session(const void* words, size_t bytes, const Tensor& weights);
+  // `words` is copied; `weights` is the model file, which the session keeps. Packed weights are for these kernels.
+  Session(const void* words, size_t bytes, const Tensor& weights, const Kernels& kernels, int threads);
 
-  std::vector<Tensor> run(Tensors inputs, const Kernels& kernels);
+  std::vector<Tensor> run(Tensors inputs);
   int64_t arena_bytes() const { return header_.arena_bytes; }
   size_t commands() const { return commands_.size(); }
   const std::vector<Tensor>& inputs() const { return inputs_; }
   // Nanoseconds that each command took in one run, in order; for tools.
-  std::vector<int64_t> profile(Tensors inputs, const Kernels& kernels);
+  std::vector<int64_t> profile(Tensors inputs);
 
  private:
   friend class PlanReader;
 
+  static std::shared_ptr<struct Constants> shared_constants(const Session& session);
   void take(Tensors inputs);
-  static void execute(const Command& command, const Kernels& kernels);
+  void execute(const Command& command) const;
+
+  const Kernels& kernels_;
+  std::unique_ptr<Pool> pool_;
+  std::shared_ptr<struct Constants> constants_;
 
   plan::Header header_{};
   std::shared_ptr<std::byte> plan_, arena_, kept_;

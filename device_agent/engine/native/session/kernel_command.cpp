@@ -1,0 +1,298 @@
+#include "session/kernel_command.h"
+
+#include <bit>
+#include <limits>
+
+#include "kernels/convolution.h"
+#include "kernels/lines.h"
+#include "kernels/matmul.h"
+#include "kernels/pooling.h"
+
+namespace shoal {
+
+namespace {
+
+constexpr int64_t size_max = 1 << 24;  // of one axis; products of them are checked against the operands
+constexpr int activations = static_cast<int>(Activation::exp) + 1;
+
+// Reads words in order, each within its bounds.
+class Words {
+ public:
+  explicit Words(std::span<const int64_t> words) : words_(words) {}
+
+  int64_t next(int64_t least, int64_t most) {
+    if (at_ == words_.size()) throw ValueError("a kernel's attributes are cut short");
+    const int64_t word = words_[at_++];
+    if (word < least || word > most) throw ValueError("a kernel's attribute " + std::to_string(word) + " cannot be");
+    return word;
+  }
+  size_t size(int64_t least = 1) { return static_cast<size_t>(next(least, size_max)); }
+  float number() {
+    return static_cast<float>(std::bit_cast<double>(
+        next(std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max())));
+  }
+  bool flag() { return next(0, 1) != 0; }
+  void end() const {
+    if (at_ != words_.size()) throw ValueError("a kernel has attributes left over");
+  }
+
+ private:
+  std::span<const int64_t> words_;
+  size_t at_ = 0;
+};
+
+int64_t times(std::initializer_list<size_t> sizes) {
+  int64_t product = 1;
+  for (size_t size : sizes)
+    if (__builtin_mul_overflow(product, static_cast<int64_t>(size), &product)) throw ValueError("a kernel's sizes are impossible");
+  return product;
+}
+
+const float* floats(const std::vector<Tensor>& tensors, size_t i, int64_t least) {
+  if (i >= tensors.size()) throw ValueError("a kernel lacks an operand");
+  const Tensor& tensor = tensors[i];
+  if (tensor.dtype() != Dtype::float32 || !tensor.contiguous() || tensor.size() < least)
+    throw ValueError("a kernel's operand of shape " + text_of(tensor.shape()) + " is too small, strided or not float32");
+  return tensor.as<float>();
+}
+float* room(const std::vector<Tensor>& tensors, size_t i, int64_t least) {
+  return const_cast<float*>(floats(tensors, i, least));
+}
+
+void need_counts(const std::vector<Tensor>& inputs, size_t in, const std::vector<Tensor>& outputs, size_t out) {
+  if (inputs.size() != in || outputs.size() != out) throw ValueError("a kernel has another number of operands");
+}
+
+struct Ending {
+  Activation activation;
+  float low, high;
+  bool residual;
+};
+Ending ending_of(Words& words) {
+  const auto activation = static_cast<Activation>(words.next(0, activations - 1));
+  const float low = words.number(), high = words.number();
+  return {activation, low, high, words.flag()};
+}
+
+// algorithm, unit, batch, groups, then of input, output, kernel, stride, dilation two sizes each, and two pads; channels first
+Convolution convolution_of(Words& words) {
+  Convolution conv{};
+  conv.algorithm = static_cast<ConvAlgorithm>(words.next(0, static_cast<int64_t>(ConvAlgorithm::im2col)));
+  conv.unit = static_cast<size_t>(words.next(0, 6));
+  ConvShape& s = conv.shape;
+  for (size_t* size : {&s.batch, &s.groups, &s.in_channels, &s.in_height, &s.in_width, &s.out_channels, &s.out_height,
+                       &s.out_width, &s.kernel_height, &s.kernel_width, &s.stride_height, &s.stride_width,
+                       &s.dilation_height, &s.dilation_width})
+    *size = words.size();
+  s.pad_top = words.size(0);
+  s.pad_left = words.size(0);
+  const auto fits = [](size_t in, size_t out, size_t kernel, size_t stride, size_t dilation, size_t before) {
+    const size_t reach = (kernel - 1) * dilation + 1;
+    return before < reach && (out - 1) * stride < in + before;
+  };
+  if (s.in_channels % s.groups || s.out_channels % s.groups ||
+      !fits(s.in_height, s.out_height, s.kernel_height, s.stride_height, s.dilation_height, s.pad_top) ||
+      !fits(s.in_width, s.out_width, s.kernel_width, s.stride_width, s.dilation_width, s.pad_left))
+    throw ValueError("a convolution's sizes do not fit together");
+  times({s.batch, s.in_channels, s.in_height, s.in_width});
+  times({s.batch, s.out_channels, s.out_height, s.out_width});
+  times({s.out_channels, s.in_channels, s.kernel_height, s.kernel_width});
+  return conv;
+}
+
+struct Layout {
+  Picture picture;
+  int64_t count;
+};
+Layout layout_of(bool blocked, size_t batch, size_t channels, size_t height, size_t width, const Kernels& kernels) {
+  if (!blocked) return {plain_picture(channels, height, width), times({batch, channels, height, width})};
+  const size_t lanes = lanes_of(kernels);
+  times({batch, channels + lanes, height, width});
+  return {blocked_picture(channels, height, width, lanes),
+          static_cast<int64_t>(blocked_floats(batch, channels, height, width, lanes))};
+}
+
+KernelCall convolve_call(Words words, const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs,
+                         const Kernels& kernels, int threads) {
+  const Convolution conv = convolution_of(words);
+  const Ending ending = ending_of(words);
+  words.end();
+  need_counts(inputs, ending.residual ? 3 : 2, outputs, 2);
+  if (!supports(conv, kernels)) throw ValueError("the kernels do not do this convolution");
+  const ConvShape& s = conv.shape;
+  const bool plain = conv.algorithm == ConvAlgorithm::im2col, planar = conv.algorithm == ConvAlgorithm::planar;
+  const Layout in = layout_of(!plain && !planar, s.batch, s.in_channels, s.in_height, s.in_width, kernels);
+  const Layout out = layout_of(!plain, s.batch, s.out_channels, s.out_height, s.out_width, kernels);
+  const float* x = floats(inputs, 0, in.count);
+  const float* packed = floats(inputs, 1, static_cast<int64_t>(weights_floats(conv, kernels)));
+  Epilogue epilogue{ending.activation, ending.low, ending.high, nullptr, out.picture};
+  if (ending.residual) epilogue.residual = floats(inputs, 2, out.count);
+  float* y = room(outputs, 0, out.count);
+  float* workspace = room(outputs, 1, static_cast<int64_t>(workspace_floats(conv, kernels, threads)));
+  return [=](const Run& run) { convolve(conv, x, in.picture, packed, epilogue, y, out.picture, workspace, run); };
+}
+
+KernelCall pack_convolution_call(Words words, const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs,
+                                 const Kernels& kernels) {
+  const Convolution conv = convolution_of(words);
+  words.end();
+  if (!supports(conv, kernels)) throw ValueError("the kernels do not do this convolution");
+  const ConvShape& s = conv.shape;
+  need_counts(inputs, inputs.size() == 2 ? 2 : 1, outputs, 1);
+  const float* w = floats(inputs, 0, times({s.out_channels, s.in_channels / s.groups, s.kernel_height, s.kernel_width}));
+  const float* bias = inputs.size() == 2 ? floats(inputs, 1, static_cast<int64_t>(s.out_channels)) : nullptr;
+  float* packed = room(outputs, 0, static_cast<int64_t>(weights_floats(conv, kernels)));
+  return [=](const Run& run) { pack_weights(conv, w, bias, packed, run.kernels); };
+}
+
+// batch, channels, height, width
+KernelCall layout_call(Words words, const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs,
+                       const Kernels& kernels, bool blocks) {
+  const size_t batch = words.size(), channels = words.size(), height = words.size(), width = words.size();
+  words.end();
+  need_counts(inputs, 1, outputs, 1);
+  const Layout from = layout_of(!blocks, batch, channels, height, width, kernels);
+  const Layout to = layout_of(blocks, batch, channels, height, width, kernels);
+  const float* x = floats(inputs, 0, from.count);
+  float* y = room(outputs, 0, to.count);
+  if (blocks)
+    return [=](const Run& run) { to_blocked(x, from.picture, y, to.picture, batch, channels, height, width, run); };
+  return [=](const Run& run) { to_plain(x, from.picture, y, to.picture, batch, channels, height, width, run); };
+}
+
+// k, n; the right side is (k, n) with any strides
+KernelCall pack_right_call(Words words, const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs,
+                           const Kernels& kernels) {
+  const size_t k = words.size(), n = words.size();
+  words.end();
+  need_counts(inputs, inputs.size() == 2 ? 2 : 1, outputs, 1);
+  const Tensor& b = inputs[0];
+  if (b.dtype() != Dtype::float32 || !(b.shape() == Dims{static_cast<int64_t>(k), static_cast<int64_t>(n)}))
+    throw ValueError("pack_right takes (k, n) of float32");
+  const float* bias = inputs.size() == 2 ? floats(inputs, 1, static_cast<int64_t>(n)) : nullptr;
+  float* packed = room(outputs, 0, static_cast<int64_t>(packed_floats(k, n, kernels)));
+  const float* from = b.as<float>();
+  const ptrdiff_t row = b.strides()[0], column = b.strides()[1];
+  return [=](const Run& run) { pack_right(from, row, column, bias, k, n, packed, run); };
+}
+
+// m, n, k, the ending
+KernelCall product_call(Words words, const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs,
+                        const Kernels& kernels, int threads) {
+  Product product{};
+  product.m = words.size(), product.n = words.size(), product.k = words.size();
+  const Ending ending = ending_of(words);
+  words.end();
+  need_counts(inputs, ending.residual ? 3 : 2, outputs, 2);
+  const Tensor& a = inputs[0];
+  if (a.dtype() != Dtype::float32 || !(a.shape() == Dims{static_cast<int64_t>(product.m), static_cast<int64_t>(product.k)}))
+    throw ValueError("product takes (m, k) of float32");
+  product.a = a.as<float>();
+  product.a_row = a.strides()[0], product.a_column = a.strides()[1];
+  const int64_t count = times({product.m, product.n});
+  product.c = room(outputs, 0, count);
+  product.c_row = product.residual_row = static_cast<ptrdiff_t>(product.n);
+  product.activation = ending.activation, product.low = ending.low, product.high = ending.high;
+  if (ending.residual) product.residual = floats(inputs, 2, count);
+  const float* packed = floats(inputs, 1, static_cast<int64_t>(packed_floats(product.k, product.n, kernels)));
+  float* workspace = room(outputs, 1, static_cast<int64_t>(product_workspace_floats(product, kernels, threads)));
+  return [=](const Run& run) { multiply(product, packed, workspace, run); };
+}
+
+// batch, m, n, k, scale; both sides (batch, rows, columns) with any strides
+KernelCall products_call(Words words, const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs,
+                         const Kernels& kernels, int threads) {
+  Products p{};
+  p.batch = words.size(), p.m = words.size(), p.n = words.size(), p.k = words.size();
+  p.scale = words.number();
+  words.end();
+  need_counts(inputs, 2, outputs, 2);
+  const auto dim = [](size_t n) { return static_cast<int64_t>(n); };
+  const Tensor &a = inputs[0], &b = inputs[1];
+  if (a.dtype() != Dtype::float32 || b.dtype() != Dtype::float32 || !(a.shape() == Dims{dim(p.batch), dim(p.m), dim(p.k)}) ||
+      !(b.shape() == Dims{dim(p.batch), dim(p.k), dim(p.n)}))
+    throw ValueError("products takes (batch, m, k) and (batch, k, n) of float32");
+  p.a = a.as<float>(), p.a_batch = a.strides()[0], p.a_row = a.strides()[1], p.a_column = a.strides()[2];
+  p.b = b.as<float>(), p.b_batch = b.strides()[0], p.b_row = b.strides()[1], p.b_column = b.strides()[2];
+  p.c = room(outputs, 0, times({p.batch, p.m, p.n}));
+  p.c_batch = static_cast<ptrdiff_t>(p.m * p.n), p.c_row = static_cast<ptrdiff_t>(p.n);
+  float* workspace = room(outputs, 1, static_cast<int64_t>(products_workspace_floats(p, kernels, threads)));
+  return [=](const Run& run) { multiply_each(p, workspace, run); };
+}
+
+// maximum, blocked, count_pads, batch, channels, then of input, output, kernel, stride, dilation two sizes each; four pads
+KernelCall pool_call(Words words, const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs,
+                     const Kernels& kernels) {
+  Pooling p{};
+  p.maximum = words.flag(), p.blocked = words.flag(), p.count_pads = words.flag();
+  for (size_t* size : {&p.batch, &p.channels, &p.in_height, &p.in_width, &p.out_height, &p.out_width, &p.kernel_height,
+                       &p.kernel_width, &p.stride_height, &p.stride_width, &p.dilation_height, &p.dilation_width})
+    *size = words.size();
+  for (size_t* size : {&p.pad_top, &p.pad_left, &p.pad_bottom, &p.pad_right}) *size = words.size(0);
+  words.end();
+  need_counts(inputs, 1, outputs, 1);
+  const Layout in = layout_of(p.blocked, p.batch, p.channels, p.in_height, p.in_width, kernels);
+  const Layout out = layout_of(p.blocked, p.batch, p.channels, p.out_height, p.out_width, kernels);
+  const float* x = floats(inputs, 0, in.count);
+  float* y = room(outputs, 0, out.count);
+  return [=](const Run& run) { pool_picture(p, x, in.picture, y, out.picture, run); };
+}
+
+// rows, columns, epsilon
+KernelCall normalize_call(Words words, const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs) {
+  LayerNorm norm{};
+  norm.rows = words.size(), norm.columns = words.size();
+  norm.epsilon = words.number();
+  words.end();
+  need_counts(inputs, 3, outputs, 1);
+  const int64_t count = times({norm.rows, norm.columns});
+  norm.x = floats(inputs, 0, count);
+  norm.scale = floats(inputs, 1, static_cast<int64_t>(norm.columns));
+  norm.shift = floats(inputs, 2, static_cast<int64_t>(norm.columns));
+  norm.out = room(outputs, 0, count);
+  return [=](const Run& run) { normalize(norm, run); };
+}
+
+}  // namespace
+
+KernelCall kernel_call(int64_t id, std::span<const int64_t> words, const std::vector<Tensor>& inputs,
+                       const std::vector<Tensor>& outputs, const Kernels& kernels, int threads) {
+  const Words read(words);
+  switch (id) {
+    case plan::convolve: return convolve_call(read, inputs, outputs, kernels, threads);
+    case plan::pack_convolution: return pack_convolution_call(read, inputs, outputs, kernels);
+    case plan::to_blocked: return layout_call(read, inputs, outputs, kernels, true);
+    case plan::to_plain: return layout_call(read, inputs, outputs, kernels, false);
+    case plan::pack_right: return pack_right_call(read, inputs, outputs, kernels);
+    case plan::product: return product_call(read, inputs, outputs, kernels, threads);
+    case plan::products: return products_call(read, inputs, outputs, kernels, threads);
+    case plan::pool_picture: return pool_call(read, inputs, outputs, kernels);
+    case plan::normalize: return normalize_call(read, inputs, outputs);
+    default: return nullptr;
+  }
+}
+
+std::pair<int64_t, int64_t> kernel_floats(int64_t id, std::span<const int64_t> given, const Kernels& kernels, int threads) {
+  Words words(given);
+  const auto count = [](size_t n) { return static_cast<int64_t>(n); };
+  if (id == plan::convolve) {
+    const Convolution conv = convolution_of(words);
+    if (!supports(conv, kernels)) return {-1, -1};
+    return {count(weights_floats(conv, kernels)), count(workspace_floats(conv, kernels, threads))};
+  }
+  if (id == plan::product) {
+    Product product{};
+    product.m = words.size(), product.n = words.size(), product.k = words.size();
+    times({product.k, product.n});
+    return {count(packed_floats(product.k, product.n, kernels)), count(product_workspace_floats(product, kernels, threads))};
+  }
+  if (id == plan::products) {
+    Products p{};
+    p.batch = words.size(), p.m = words.size(), p.n = words.size(), p.k = words.size();
+    times({p.batch, p.m, p.n});
+    return {0, count(products_workspace_floats(p, kernels, threads))};
+  }
+  throw ValueError("there is no kernel command " + std::to_string(id));
+}
+
+}  // namespace shoal

@@ -1,0 +1,573 @@
+"""Kernels for steps: packed products and convolutions with their endings, pictures in the layout that is quickest.
+
+Rules of this module:
+
+- Every step is what it was, or is replaced by kernels that make the same value; whoever reads a value finds it.
+- A picture may lie *blocked* (channels in blocks of lanes), plain, or both: it is brought into the other layout when a
+  step first needs that. Convolutions choose by the cost model (costs.py); pools, sums and functions of one number keep
+  to the layout that their input has.
+- Weights are packed by steps that depend on constants only: once a session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+
+from device_agent.engine.ops import Dtype
+from device_agent.engine.plan.arithmetic import binary, word_of
+from device_agent.engine.plan.costs import ConvolutionShape, convolution_choices
+from device_agent.engine.plan.fold import decoded
+from device_agent.engine.plan.fuse import (
+    Ending,
+    Readers,
+    channel_values,
+    ending_of,
+    is_float,
+    whole,
+)
+from device_agent.engine.plan.ir import Builder, Operand, Shape, Step, Value
+from device_agent.engine.plan.region import strides_of
+from device_agent.engine.plan.target import ALGORITHMS, KERNELS, Target
+from device_agent.engine.plan.transforms import pad_with, reshape
+
+type Dims = tuple[int, int, int, int]
+
+_ALIKE_BINARY = frozenset({"add", "subtract", "multiply", "divide", "maximum", "minimum"})
+_ALIKE_UNARY = frozenset({"relu", "clip", "sigmoid", "tanh", "exp", "negative", "absolute"})
+_PRODUCT_FLOPS_MIN = 4096  # less is not worth a packed side
+_PRODUCT_ROWS_MIN = 4  # fewer wait for the weights to be read, and packing would only double those
+
+
+def scheduled(
+    b: Builder, steps: Sequence[Step], outputs: Sequence[Value], target: Target
+) -> list[Step]:
+    """The steps with kernels in place of what they do better."""
+    return _Scheduler(b, steps, outputs, target).run()
+
+
+def _operand(value: Value, shape: Shape | None = None) -> Operand:
+    sizes = value.shape if shape is None else shape
+    return value, value.dtype, sizes, 0, strides_of(sizes)
+
+
+class _Scheduler:
+    def __init__(
+        self, b: Builder, steps: Sequence[Step], outputs: Sequence[Value], target: Target
+    ) -> None:
+        self._b = b
+        self._steps = steps
+        self._outputs = outputs
+        self._target = target
+        self._lanes = target.machine.lanes
+        self._readers = Readers(steps, outputs)
+        self._made: list[Step] = []
+        self._blocked: dict[int, tuple[Value, Dims]] = {}
+        self._moved: dict[tuple[int, int, Dims], Value] = {}
+        self._plain: set[int] = set()  # values that only lie blocked have to be made plain
+
+    def run(self) -> list[Step]:
+        kernels, gone = self._fused()
+        for step in self._steps:
+            if id(step) in kernels:
+                kernels[id(step)]()
+            elif id(step) not in gone and not self._in_blocks(step):
+                for operand in step.operands:
+                    self._need_plain(operand[0])
+                self._made.append(step)
+        for value in self._outputs:
+            self._need_plain(value)
+        return self._made
+
+    def _fused(self) -> tuple[dict[int, Callable[[], None]], set[int]]:
+        """What stands at the last part of each fusion, and the parts that it stands for."""
+        kernels: dict[int, Callable[[], None]] = {}
+        gone = self._readers.taken
+        for step in self._steps:
+            if id(step) in gone:
+                continue
+            found = self._kernel_of(step)
+            if found is not None:
+                ending, make = found
+                gone.update(id(part) for part in ending.parts)
+                kernels[id(ending.last)] = make
+        return kernels, gone
+
+    def _kernel_of(self, step: Step) -> tuple[Ending, Callable[[], None]] | None:
+        constant = all(value.constant for value in step.outputs)
+        if constant or not is_float(step):
+            return None
+        if step.op == "convolution" and len(step.operands[0][2]) == 4:
+            if step.operands[1][0].constant and step.outputs[0].size:
+                ending = ending_of(step, self._readers, channel_axis=3)
+                return ending, lambda: self._convolve(step, ending)
+        elif step.op in ("matmul", "gemm") and step.operands[1][0].constant:
+            if _is_product(step):
+                ending = ending_of(step, self._readers, channel_axis=1)
+                return ending, lambda: self._multiply(step, ending)
+        elif step.op == "matmul":
+            return self._attention_product(step)
+        return None
+
+    # --- building ----------------------------------------------------------------------------------------------------
+
+    def _step(
+        self,
+        op: str,
+        operands: list[Operand],
+        outputs: Sequence[tuple[int, Shape]],
+        words: Sequence[int],
+    ) -> list[Value]:
+        made = self._b.step(op, operands, outputs, words)
+        self._made.append(self._b.steps.pop())
+        return made
+
+    def _constants(self, make: Callable[[], Value]) -> Value:
+        """A constant that is computed from others; the steps of that are taken along."""
+        before = len(self._b.steps)
+        value = make()
+        self._made.extend(self._b.steps[before:])
+        return value
+
+    def _into(
+        self, op: str, operands: list[Operand], out: Value, words: Sequence[int], workspace: int
+    ) -> None:
+        """A kernel that makes `out`, with room to work in."""
+        room = Value(Dtype.FLOAT32, (max(1, workspace),))
+        step = Step(op, operands, [out, room], list(words))
+        out.step = room.step = step
+        self._made.append(step)
+
+    # --- layouts -----------------------------------------------------------------------------------------------------
+
+    def _blocks_of(self, dims: Dims) -> Shape:
+        n, c, h, w = dims
+        return (n, -(-c // self._lanes), h, w, self._lanes)
+
+    def _need_plain(self, value: Value) -> None:
+        if id(value) not in self._plain and id(value) in self._blocked:
+            blocked, dims = self._blocked[id(value)]
+            held = _operand(blocked, self._blocks_of(dims))
+            step = Step("to_plain", [held], [value], list(dims))
+            value.step = step
+            self._made.append(step)
+            self._plain.add(id(value))
+
+    def _as_plain(self, operand: Operand) -> Operand:
+        self._need_plain(operand[0])
+        return operand
+
+    def _as_blocked(self, operand: Operand, dims: Dims) -> Operand:
+        """The picture in blocks; moved when it is not."""
+        value, _, _, shift, _ = operand
+        held = self._held(operand, dims)
+        if held is not None:
+            return held
+        key = (id(value), shift, dims)
+        if key not in self._moved:
+            self._need_plain(value)
+            flat = (value, value.dtype, dims, shift, strides_of(dims))
+            outputs = [(int(Dtype.FLOAT32), self._blocks_of(dims))]
+            self._moved[key] = self._step("to_blocked", [flat], outputs, dims)[0]
+        return _operand(self._moved[key])
+
+    def _held(self, operand: Operand, dims: Dims) -> Operand | None:
+        """The picture in blocks, when it lies so already: all of a value, or whole blocks of its channels."""
+        value, _, shape, shift, strides = operand
+        if id(value) not in self._blocked or strides != strides_of(shape):
+            return None
+        blocked, have = self._blocked[id(value)]
+        if shift == 0 and prod(shape) == value.size and have == dims:
+            return _operand(blocked, self._blocks_of(dims))
+        n, c, h, w = dims
+        aligned = n == 1 and have[2:] == (h, w) and c % self._lanes == 0
+        if aligned and shift % (h * w * self._lanes) == 0 and have[1] % self._lanes == 0:
+            shape5 = self._blocks_of(dims)
+            return blocked, blocked.dtype, shape5, shift, strides_of(shape5)
+        return None
+
+    def _lies_blocked(self, value: Value, blocked: Value, dims: Dims) -> None:
+        self._blocked[id(value)] = (blocked, dims)
+
+    def _in_blocks(self, step: Step) -> bool:
+        """Does a step where its input lies, when that is in blocks."""
+        if step.op == "pool":
+            return self._pool(step)
+        if step.op == "reduce_mean":
+            return self._mean(step)
+        if step.op == "raster":
+            return self._concat(step)
+        if step.op in _ALIKE_UNARY or step.op in _ALIKE_BINARY:
+            return self._alike(step)
+        return False
+
+    def _alike(self, step: Step) -> bool:
+        """Element by element: any layout will do, if all have the same."""
+        out = step.outputs[0]
+        if len(out.shape) != 4 or out.dtype != Dtype.FLOAT32 or not is_float(step):
+            return False
+        dims: Dims = (out.shape[0], out.shape[1], out.shape[2], out.shape[3])
+        operands: list[Operand] = []
+        lies = False
+        for operand in step.operands:
+            if operand[2] == out.shape and self._held(operand, dims):
+                lies = True
+        if not lies:
+            return False
+        for operand in step.operands:
+            found = self._alike_operand(operand, dims)
+            if found is None:
+                return False
+            operands.append(found)
+        shape = self._blocks_of(dims)
+        made = self._step(step.op, operands, [(out.dtype, shape)], step.attributes)[0]
+        self._lies_blocked(out, made, dims)
+        return True
+
+    def _alike_operand(self, operand: Operand, dims: Dims) -> Operand | None:
+        if operand[2] == dims:
+            return self._held(operand, dims)
+        size = prod(operand[2])
+        if size == 1:
+            return operand
+        channels = size == dims[1] and operand[2][-3:] == (dims[1], 1, 1)
+        if not channels or not operand[0].constant:
+            return None
+        count = -(-dims[1] // self._lanes)
+
+        def make() -> Value:
+            value, offset, axes = channel_values(operand, dims[1])
+            row = self._b.move(value.dtype, (dims[1],), [(value, offset, 0, axes)])
+            padded = pad_with(self._b, row, [(0, count * self._lanes - dims[1])])
+            spread = reshape(self._b, padded, (1, count, 1, 1, self._lanes))
+            self._b.memory(spread)
+            return spread
+
+        return self._b.operand(self._constants(make))
+
+    def _concat(self, step: Step) -> bool:
+        """Whole pictures one after the other, of whole blocks: the same copies, of blocks."""
+        words = step.attributes
+        if words[0] or not step.operands or words[2] != len(step.operands):
+            return False
+        channels, first = 0, None
+        blocked: list[Operand] = []
+        for i, operand in enumerate(step.operands):
+            region = words[3 + 12 * i : 15 + 12 * i]
+            value = operand[0]
+            held = self._blocked.get(id(value))
+            if held is None or held[1][0] != 1 or held[1][1] % self._lanes:
+                return False
+            straight = region[0] == i and region[1] == 0 and region[4] == region[8] == 1
+            if not straight or region[9:11] != [1, 1] or region[11] != value.size:
+                return False
+            first = first or held[1]
+            if held[1][2:] != first[2:] or region[5] != channels * first[2] * first[3]:
+                return False
+            channels += held[1][1]
+            blocked.append((held[0], held[0].dtype, (value.size,), 0, (1,)))
+        assert first is not None
+        out = step.outputs[0]
+        if out.size != channels * first[2] * first[3]:
+            return False
+        dims: Dims = (1, channels, first[2], first[3])
+        made = self._step("raster", blocked, [(out.dtype, (out.size,))], words)[0]
+        self._lies_blocked(out, made, dims)
+        return True
+
+    def _pool(self, step: Step) -> bool:
+        """Two axes, the largest or the mean."""
+        kind, flags, _, *window = step.attributes
+        operand = step.operands[0]
+        if len(operand[2]) != 4 or kind > 1 or flags & 4 or operand[1] != Dtype.FLOAT32:
+            return False
+        n, c, h, w = operand[2]
+        dims: Dims = (n, c, h, w)
+        out = step.outputs[0]
+        if not out.size or not operand[0].size:
+            return False
+        held = self._held(operand, dims)
+        (kh, sh, dh, top, bottom, oh), (kw, sw, dw, left, right, ow) = window[:6], window[6:]
+        words = [
+            int(kind == 0), int(held is not None), flags & 1, n, c, h, w, oh, ow, kh, kw, sh, sw, dh, dw, top, left,
+            bottom, right,
+        ]  # fmt: skip
+        self._pooled(operand, held, out, (n, c, oh, ow), words)
+        return True
+
+    def _mean(self, step: Step) -> bool:
+        """The mean of whole pictures."""
+        operand, out = step.operands[0], step.outputs[0]
+        if len(operand[2]) != 4 or step.attributes[1:] != [2, 3] or not step.attributes[0]:
+            return False
+        n, c, h, w = operand[2]
+        held = self._held(operand, (n, c, h, w))
+        if held is None or not is_float(step):
+            return False
+        words = [0, 1, 0, n, c, h, w, 1, 1, h, w, 1, 1, 1, 1, 0, 0, 0, 0]
+        self._pooled(operand, held, out, (n, c, 1, 1), words)
+        return True
+
+    def _pooled(
+        self, operand: Operand, held: Operand | None, out: Value, dims: Dims, words: list[int]
+    ) -> None:
+        if held is None:
+            step = Step("pool_picture", [self._as_plain(operand)], [out], words)
+            out.step = step
+            self._made.append(step)
+            return
+        shape = self._blocks_of(dims)
+        made = self._step("pool_picture", [held], [(out.dtype, shape)], words)[0]
+        self._lies_blocked(out, made, dims)
+
+    # --- convolutions ------------------------------------------------------------------------------------------------
+
+    def _convolve(self, step: Step, ending: Ending) -> None:
+        x, w = step.operands[0], step.operands[1]
+        shape = _convolution_shape(step)
+        words, sizes, blocked_in, blocked_out = self._algorithm(shape)
+        packed = self._packed_convolution(step, ending, w, words, sizes[0])
+        n, c, h, wide = x[2]
+        operands = [
+            self._as_blocked(x, (n, c, h, wide)) if blocked_in else self._as_plain(x),
+            packed,
+        ]
+        out = ending.out
+        dims: Dims = (n, shape.out_channels, shape.out_height, shape.out_width)
+        if ending.residual is not None:
+            rest = ending.residual
+            operands.append(self._as_blocked(rest, dims) if blocked_out else self._as_plain(rest))
+        words += [ending.activation, ending.low, ending.high, int(ending.residual is not None)]
+        if blocked_out:
+            made = Value(Dtype.FLOAT32, self._blocks_of(dims))
+            self._into("convolve", operands, made, words, sizes[1])
+            self._lies_blocked(out, made, dims)
+        else:
+            self._into("convolve", operands, out, words, sizes[1])
+
+    def _algorithm(self, shape: ConvolutionShape) -> tuple[list[int], tuple[int, int], bool, bool]:
+        """The quickest that the kernels have: its words, its floats, and where it reads and writes blocks."""
+        machine, threads = self._target.machine, self._target.threads
+        choices = sorted(
+            convolution_choices(shape, machine),
+            key=lambda choice: choice.quantity.seconds(machine, threads),
+        )
+        for choice in choices:
+            words = [
+                ALGORITHMS.index(choice.algorithm), choice.unit, shape.batch, shape.groups, shape.in_channels,
+                shape.in_height, shape.in_width, shape.out_channels, shape.out_height, shape.out_width,
+                shape.kernel_height, shape.kernel_width, shape.stride_height, shape.stride_width,
+                shape.dilation_height, shape.dilation_width, shape.pad_top, shape.pad_left,
+            ]  # fmt: skip
+            sizes = self._target.floats(KERNELS["convolve"], words)
+            if sizes[0] >= 0:
+                return words, sizes, choice.blocked_in, choice.blocked_out
+        raise AssertionError("im2col does everything")
+
+    def _packed_convolution(
+        self, step: Step, ending: Ending, w: Operand, words: list[int], size: int
+    ) -> Operand:
+        filters = w[2][0]
+        weights = self._b.move(w[1], w[2], [(w[0], w[3], 0, ((prod(w[2]), 1, 1),))])
+        bias = None
+        if len(step.operands) == 3:
+            base, dtype, _, shift, _ = step.operands[2]
+            bias = self._b.move(dtype, (filters,), [(base, shift, 0, ((filters, 1, 1),))])
+        operands = self._constants_of(ending, weights, bias, filters, (filters, 1, 1, 1))
+        outputs = [(int(Dtype.FLOAT32), (size,))]
+        return _operand(self._step("pack_convolution", operands, outputs, words)[0])
+
+    def _constants_of(
+        self, ending: Ending, weights: Value, bias: Value | None, channels: int, axes: Shape
+    ) -> list[Operand]:
+        """Weights with all scales, and the bias with all offsets: [weights], or [weights, bias]."""
+        b = self._b
+        before = len(b.steps)
+
+        def row(operand: Operand) -> Value:
+            value, offset, region = channel_values(operand, channels)
+            return b.move(value.dtype, (channels,), [(value, offset, 0, region)])
+
+        offsets = list(ending.offsets)
+        for i in range(len(ending.factors) + 1):
+            for at, operand in offsets:
+                if at == i:
+                    bias = row(operand) if bias is None else binary(b, "add", bias, row(operand))
+            if i < len(ending.factors):
+                factor = row(ending.factors[i])
+                weights = binary(b, "multiply", weights, reshape(b, factor, axes))
+                bias = None if bias is None else binary(b, "multiply", bias, factor)
+        operands = [b.operand(weights)]
+        if bias is not None:
+            operands.append(b.operand(bias))
+        self._made.extend(b.steps[before:])
+        return operands
+
+    # --- products ----------------------------------------------------------------------------------------------------
+
+    def _multiply(self, step: Step, ending: Ending) -> None:
+        left, right = _sides(step)
+        m, k = left[2]
+        n = right[2][1]
+        words = [m, n, k]
+        packed, workspace = self._target.floats(KERNELS["product"], words)
+        bias = None
+        if step.op == "gemm" and len(step.operands) == 3:
+            base, dtype, shape, shift, _ = step.operands[2]
+            axes = ((n, 1 if prod(shape) > 1 else 0, 1),)
+            bias = self._b.move(dtype, (n,), [(base, shift, 0, axes)])
+        operands = self._packed_right(ending, right, bias, packed)
+        given = [self._as_plain(left), operands]
+        if ending.residual is not None:
+            given.append(self._as_plain(ending.residual))
+        words += [ending.activation, ending.low, ending.high, int(ending.residual is not None)]
+        self._into("product", given, ending.out, words, workspace)
+
+    def _packed_right(
+        self, ending: Ending, right: Operand, bias: Value | None, size: int
+    ) -> Operand:
+        base, dtype, shape, shift, strides = right
+        k, n = shape
+        outputs = [(int(Dtype.FLOAT32), (size,))]
+        if not ending.factors and not ending.offsets and bias is None:
+            return _operand(self._step("pack_right", [right], outputs, [k, n])[0])
+        axes = ((k, strides[0], n), (n, strides[1], 1))
+        weights = self._b.move(dtype, (k, n), [(base, shift, 0, axes)])
+        if not ending.factors:
+            operands = self._constants_of(
+                ending, self._b.move(dtype, (1,), [(base, shift, 0, ())]), bias, n, (n,)
+            )
+            return _operand(self._step("pack_right", [right, operands[1]], outputs, [k, n])[0])
+        operands = self._constants_of(ending, weights, bias, n, (1, n))
+        return _operand(self._step("pack_right", operands, outputs, [k, n])[0])
+
+    def _attention_product(self, step: Step) -> tuple[Ending, Callable[[], None]] | None:
+        """Both sides computed: many matrices at once; a scale behind it is taken along."""
+        a, b = step.operands
+        if len(a[2]) < 2 or a[2][:-2] != b[2][:-2]:
+            return None
+        left, right = _batched(a), _batched(b)
+        out = step.outputs[0]
+        if left is None or right is None or not out.size or not a[2][-1]:
+            return None
+        ending = Ending(out=out, parts=[step])
+        scale = self._scale_behind(ending)
+
+        def make() -> None:
+            batch, m, k = left[2]
+            words = [batch, m, right[2][2], k, word_of(scale)]
+            _, workspace = self._target.floats(KERNELS["products"], words)
+            given = [self._as_plain(left), self._as_plain(right)]
+            self._into("products", given, ending.out, words, workspace)
+
+        return ending, make
+
+    def _scale_behind(self, ending: Ending) -> float:
+        step = self._readers.only(ending.out)
+        if step is None or step.op not in ("multiply", "divide") or not is_float(step):
+            return 1.0
+        if step.outputs[0].shape != ending.out.shape or not whole(step.operands[0], ending.out):
+            return 1.0
+        base, dtype, shape, shift, _ = step.operands[1]
+        if prod(shape) != 1 or base.data is None or base.size > 4096:
+            return 1.0
+        number = float(decoded(dtype, base.data)[shift])
+        if step.op == "divide" and number == 0:
+            return 1.0
+        ending.parts.append(step)
+        ending.out = step.outputs[0]
+        return number if step.op == "multiply" else 1.0 / number
+
+
+def _convolution_shape(step: Step) -> ConvolutionShape:
+    group, *window = step.attributes
+    (sh, dh, top, _), (sw, dw, left, _) = window[:4], window[4:]
+    n, c, h, w = step.operands[0][2]
+    m, _, kh, kw = step.operands[1][2]
+    out = step.outputs[0].shape
+    return ConvolutionShape(
+        batch=n,
+        groups=group,
+        in_channels=c,
+        in_height=h,
+        in_width=w,
+        out_channels=m,
+        out_height=out[2],
+        out_width=out[3],
+        kernel_height=kh,
+        kernel_width=kw,
+        stride_height=sh,
+        stride_width=sw,
+        dilation_height=dh,
+        dilation_width=dw,
+        pad_top=top,
+        pad_left=left,
+    )
+
+
+def _is_product(step: Step) -> bool:
+    """A matrix by a constant matrix, with nothing that the kernel does not do."""
+    sides = _sides_or_none(step)
+    if sides is None or not step.outputs[0].size:
+        return False
+    left, right = sides
+    if left[2][0] < _PRODUCT_ROWS_MIN or left[2][0] * prod(right[2]) < _PRODUCT_FLOPS_MIN:
+        return False
+    if not left[2][1]:
+        return False
+    if step.op == "matmul":
+        return True
+    alpha, beta = step.attributes[:2]
+    one = word_of(1.0)
+    if alpha != one or (len(step.operands) == 3 and beta != one):
+        return False
+    if len(step.operands) < 3:
+        return True
+    base, _, shape, _, _ = step.operands[2]
+    n = right[2][1]
+    return (
+        base.constant
+        and prod(shape) in (1, n)
+        and (not shape or shape[-1] in (1, n))
+        and (prod(shape) == 1 or shape[-1] == n)
+    )
+
+
+def _sides(step: Step) -> tuple[Operand, Operand]:
+    sides = _sides_or_none(step)
+    assert sides is not None
+    return sides
+
+
+def _sides_or_none(step: Step) -> tuple[Operand, Operand] | None:
+    """(m, k) and (k, n) with strides."""
+    a, b = step.operands[0], step.operands[1]
+    if step.op == "gemm":
+        return _turned(a, step.attributes[2]), _turned(b, step.attributes[3])
+    if len(b[2]) != 2 or len(a[2]) < 2:
+        return None
+    base, dtype, shape, shift, strides = a
+    if strides == strides_of(shape):
+        rows = prod(shape[:-1])
+        return (base, dtype, (rows, shape[-1]), shift, (shape[-1], 1)), b
+    if prod(shape[:-2]) == 1:
+        return (base, dtype, shape[-2:], shift, strides[-2:]), b
+    return None
+
+
+def _turned(operand: Operand, turn: int) -> Operand:
+    base, dtype, shape, shift, strides = operand
+    return (base, dtype, shape[::-1], shift, strides[::-1]) if turn else operand
+
+
+def _batched(operand: Operand) -> Operand | None:
+    """(batch, rows, columns): leading axes as one, where their strides allow it."""
+    base, dtype, shape, shift, strides = operand
+    lead = [(n, s) for n, s in zip(shape[:-2], strides[:-2], strict=True) if n != 1]
+    while len(lead) > 1 and lead[-2][1] == lead[-1][0] * lead[-1][1]:
+        n, s = lead.pop()
+        lead[-1] = (lead[-1][0] * n, s)
+    if len(lead) > 1:
+        return None
+    n, s = lead[0] if lead else (1, 0)
+    return base, dtype, (n, *shape[-2:]), shift, (s, *strides[-2:])

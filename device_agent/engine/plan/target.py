@@ -1,0 +1,35 @@
+"""What a plan is made for: the kernels of one level on one machine, and how many threads run them.
+
+Rules of this module:
+
+- Values only and one question (`floats`), so that the planner needs no core: without a target a plan uses atoms alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from device_agent.engine.plan.costs import Machine
+
+KERNELS = {
+    "convolve": 201, "pack_convolution": 202, "to_blocked": 203, "to_plain": 204, "pack_right": 205, "product": 206,
+    "products": 207, "pool_picture": 209, "normalize": 210,
+}  # fmt: skip
+ALGORITHMS = ("direct", "planar", "depthwise", "winograd", "im2col")
+NONE, CLIP, SIGMOID, SILU, TANH = range(5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """The kernels that a plan may use.
+
+    Attributes:
+        machine: What they cost here.
+        threads: How many run a session.
+        floats: For a kernel's command and words: floats of (packed weights, workspace); -1 where it cannot.
+    """
+
+    machine: Machine
+    threads: int
+    floats: Callable[[int, Sequence[int]], tuple[int, int]]
