@@ -29,7 +29,7 @@ type _Dtype = Literal[
     "bool",
 ]
 type _Level = Literal["portable", "neon", "avx2", "avx512"]
-type _Algorithm = Literal["direct", "planar", "depthwise", "winograd", "im2col"]
+type _Algorithm = Literal["direct", "planar", "depthwise", "winograd", "im2col", "depthwise_plain"]
 type _Activation = Literal[
     "none",
     "clip",

@@ -56,7 +56,7 @@ class Conv:
     def algorithms(self) -> tuple[tuple[str, int], ...]:
         """(algorithm, Winograd's unit) of those worth a look."""
         if self.groups == self.in_channels:
-            return (("depthwise", 0),)
+            return (("depthwise", 0), ("depthwise_plain", 0))
         if self.in_channels <= 4:
             return (("planar", 0), ("im2col", 0))
         if self.groups > 1:

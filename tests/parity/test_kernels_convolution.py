@@ -48,6 +48,7 @@ def test_planar(case: Case, level: Level) -> None:
 @settings(max_examples=60, deadline=None)
 def test_depthwise(case: Case, level: Level) -> None:
     check(computed(case, "depthwise", level), *reference(case))
+    check(computed(case, "depthwise_plain", level), *reference(case))
 
 
 @every_level
@@ -80,11 +81,13 @@ def test_shapes_of_models(case: Case, threads: int, level: Level) -> None:
 
 
 @every_level
-@pytest.mark.parametrize("algorithm", ["direct", "planar", "depthwise", "im2col"])
+@pytest.mark.parametrize(
+    "algorithm", ["direct", "planar", "depthwise", "depthwise_plain", "im2col"]
+)
 @given(seed=st.integers(0, 99))
 @settings(max_examples=5, deadline=None)
 def test_epilogue_adds_the_residual_then_clips(algorithm: str, level: Level, seed: int) -> None:
-    channels, groups = (20, 20) if algorithm == "depthwise" else (20, 1)
+    channels, groups = (20, 20) if "depthwise" in algorithm else (20, 1)
     case = Case(
         in_channels=channels,
         out_channels=20,
@@ -103,9 +106,11 @@ def test_epilogue_adds_the_residual_then_clips(algorithm: str, level: Level, see
 
 
 @every_level
-@pytest.mark.parametrize("algorithm", ["direct", "planar", "depthwise", "im2col"])
+@pytest.mark.parametrize(
+    "algorithm", ["direct", "planar", "depthwise", "depthwise_plain", "im2col"]
+)
 def test_functions_end_a_tile_too(algorithm: str, level: Level) -> None:
-    channels, groups = (19, 19) if algorithm == "depthwise" else (19, 1)
+    channels, groups = (19, 19) if "depthwise" in algorithm else (19, 1)
     case = Case(
         in_channels=channels, out_channels=19, groups=groups, height=8, width=9, kernel=(3, 3)
     )

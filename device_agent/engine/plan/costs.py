@@ -308,6 +308,7 @@ def _with_far(
 def _blocked(shape: ConvolutionShape, machine: Machine) -> Iterator[Choice]:
     if shape.groups == shape.in_channels == shape.out_channels and shape.groups > 1:
         yield _depthwise(shape, machine)
+        yield _depthwise_plain(shape, machine)
     inner, outer = shape.in_channels // shape.groups, shape.out_channels // shape.groups
     whole = inner % machine.lanes == 0 and outer % machine.lanes == 0
     if shape.groups == 1 or whole:
@@ -378,6 +379,34 @@ def _depthwise(shape: ConvolutionShape, machine: Machine) -> Choice:
         k_in_pass=shape.taps,
         blocked_in=True,
         blocked_out=True,
+        quantity=_with_far(
+            quantity, _moved(shape, machine, shape.in_channels * shape.taps), machine
+        ),
+    )
+
+
+def _depthwise_plain(shape: ConvolutionShape, machine: Machine) -> Choice:
+    lanes, channels = machine.lanes, shape.in_channels * shape.batch
+    # A vector is that many neighbouring results of a row; steps above two are done one by one.
+    a_row = ceil(shape.out_width / lanes) if shape.stride_width <= 2 else shape.out_width
+    vectors = channels * shape.out_height * a_row
+    padded = channels * shape.read_height * shape.read_width * FLOAT_BYTES
+    results = channels * shape.out_height * shape.out_width * FLOAT_BYTES
+    quantity = Quantity(
+        # A load and a shuffle or an unaligned load for each product, in two sums: a quarter of the peak.
+        flops=vectors * shape.taps * 8.0 * lanes * shape.stride_width,
+        near_bytes=3 * padded + results,
+        far_bytes=0.0,
+        calls=channels * shape.out_height,
+    )
+    return Choice(
+        algorithm="depthwise_plain",
+        unit=0,
+        vectors=1,
+        rows=1,
+        k_in_pass=shape.taps,
+        blocked_in=False,
+        blocked_out=False,
         quantity=_with_far(
             quantity, _moved(shape, machine, shape.in_channels * shape.taps), machine
         ),

@@ -97,7 +97,7 @@ def test_groups_and_strides_leave_fewer_choices() -> None:
         return {c.algorithm for c in convolution_choices(square(48, 14, 3, **rest), MACHINE)}
 
     assert offered() == {"direct", "winograd", "im2col"}
-    assert offered(groups=48) == {"depthwise", "im2col"}
+    assert offered(groups=48) == {"depthwise", "depthwise_plain", "im2col"}
     assert offered(groups=3) == {"direct", "im2col"}  # 16 channels a group: a whole block
     assert offered(groups=4) == {"im2col"}
     assert offered(dilation_height=2) == {"direct", "im2col"}

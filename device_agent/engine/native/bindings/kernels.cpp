@@ -60,7 +60,8 @@ Activation activation_named(const std::string& name) {
 }
 
 ConvAlgorithm algorithm_named(const std::string& name) {
-  static constexpr const char* names[] = {"direct", "planar", "depthwise", "winograd", "im2col"};
+  static constexpr const char* names[] = {"direct",   "planar", "depthwise",
+                                          "winograd", "im2col", "depthwise_plain"};
   for (size_t i = 0; i < std::size(names); ++i)
     if (name == names[i]) return static_cast<ConvAlgorithm>(i);
   throw ValueError("no algorithm '" + name + "'");
@@ -174,7 +175,8 @@ PyObject* conv2d(PyObject* module, PyObject* args, PyObject* names) {
                                            static_cast<int64_t>(s.out_width)}});
     const auto bias = maybe_floats(state, bias_, {weights.shape()[0]});
     const auto residual = maybe_floats(state, residual_, out.shape());
-    const bool blocked_out = conv.algorithm != ConvAlgorithm::im2col;
+    const bool blocked_out =
+        conv.algorithm != ConvAlgorithm::im2col && conv.algorithm != ConvAlgorithm::depthwise_plain;
     const bool blocked_in = blocked_out && conv.algorithm != ConvAlgorithm::planar;
     const Laid in_laid(blocked_in, s.batch, s.in_channels, s.in_height, s.in_width, kernels);
     const Laid out_laid(blocked_out, s.batch, s.out_channels, s.out_height, s.out_width, kernels);

@@ -32,7 +32,8 @@ bool supports(const Convolution& conv, const Kernels& kernels) {
   switch (conv.algorithm) {
     case ConvAlgorithm::direct:
     case ConvAlgorithm::planar: return supports_direct(conv, kernels);
-    case ConvAlgorithm::depthwise: return s.groups == s.in_channels && s.groups == s.out_channels;
+    case ConvAlgorithm::depthwise:
+    case ConvAlgorithm::depthwise_plain: return s.groups == s.in_channels && s.groups == s.out_channels;
     case ConvAlgorithm::winograd: return supports_winograd(conv, kernels);
     case ConvAlgorithm::im2col: return true;
   }
@@ -43,7 +44,8 @@ size_t weights_floats(const Convolution& conv, const Kernels& kernels) {
   switch (conv.algorithm) {
     case ConvAlgorithm::direct:
     case ConvAlgorithm::planar: return direct_weights_floats(conv, kernels);
-    case ConvAlgorithm::depthwise: return depthwise_weights_floats(conv, kernels);
+    case ConvAlgorithm::depthwise:
+    case ConvAlgorithm::depthwise_plain: return depthwise_weights_floats(conv, kernels);
     case ConvAlgorithm::winograd: return winograd_weights_floats(conv, kernels);
     case ConvAlgorithm::im2col: return im2col_weights_floats(conv, kernels);
   }
@@ -55,7 +57,8 @@ void pack_weights(const Convolution& conv, const float* weights, const float* bi
   switch (conv.algorithm) {
     case ConvAlgorithm::direct:
     case ConvAlgorithm::planar: return pack_direct(conv, weights, bias, packed, kernels);
-    case ConvAlgorithm::depthwise: return pack_depthwise(conv, weights, bias, packed, kernels);
+    case ConvAlgorithm::depthwise:
+    case ConvAlgorithm::depthwise_plain: return pack_depthwise(conv, weights, bias, packed, kernels);
     case ConvAlgorithm::winograd: return pack_winograd(conv, weights, bias, packed, kernels);
     case ConvAlgorithm::im2col: return pack_im2col(conv, weights, bias, packed);
   }
@@ -65,7 +68,8 @@ size_t workspace_floats(const Convolution& conv, const Kernels& kernels, int thr
   switch (conv.algorithm) {
     case ConvAlgorithm::direct:
     case ConvAlgorithm::planar: return direct_workspace_floats(conv, kernels);
-    case ConvAlgorithm::depthwise: return depthwise_workspace_floats(conv, kernels, threads);
+    case ConvAlgorithm::depthwise:
+    case ConvAlgorithm::depthwise_plain: return depthwise_workspace_floats(conv, kernels, threads);
     case ConvAlgorithm::winograd: return winograd_workspace_floats(conv, kernels);
     case ConvAlgorithm::im2col: return im2col_workspace_floats(conv, kernels, threads);
   }
@@ -81,6 +85,7 @@ bool convolve(const Convolution& conv, const float* in, const Picture& in_pictur
     case ConvAlgorithm::planar:
       return convolve_direct(conv, in, in_picture, packed, epilogue, out, out_picture, workspace, run);
     case ConvAlgorithm::depthwise:
+    case ConvAlgorithm::depthwise_plain:
       return convolve_depthwise(conv, in, in_picture, packed, epilogue, out, out_picture, workspace, run);
     case ConvAlgorithm::winograd:
       return convolve_winograd(conv, in, in_picture, packed, epilogue, out, out_picture, workspace, run);

@@ -24,6 +24,7 @@ enum class ConvAlgorithm : uint8_t {
   depthwise,  // blocked -> blocked; groups == in == out channels
   winograd,   // blocked -> blocked; stride and dilation 1, one group; `unit` x `unit` outputs a block
   im2col,     // plain -> plain; everything
+  depthwise_plain,  // plain -> plain; groups == in == out channels
 };
 
 struct ConvShape {

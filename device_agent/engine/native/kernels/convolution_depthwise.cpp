@@ -1,4 +1,5 @@
-// Depthwise convolution over blocked channels: each lane is a channel of its own.
+// Depthwise convolution, each channel by itself: over blocks, where a lane is a channel, or over plain channels, where a
+// "block" here is one channel and has one lane.
 //
 // Packed weights: bias (blocks, lanes), then (blocks, kernel row, kernel column, lanes). A piece is some rows of one block;
 // where the input needs a border, its rows are copied with one into a worker's own room, which the first-level cache holds.
@@ -16,20 +17,25 @@ constexpr size_t room_floats = 8 * 1024;  // of padded rows that a piece wants
 struct Layout {
   size_t lanes, blocks, taps, padded_height, padded_width, rows_in_piece, rows_read;
   bool pads;
+  size_t slack = 0;  // floats behind a worker's rows
 
   Layout(const Convolution& conv, const Kernels& kernels)
-      : lanes(static_cast<size_t>(kernels.lanes)),
+      : lanes(conv.algorithm == ConvAlgorithm::depthwise_plain ? 1 : static_cast<size_t>(kernels.lanes)),
         blocks(pieces_of(conv.shape.in_channels, lanes)),
         taps(conv.shape.kernel_height * conv.shape.kernel_width) {
     const ConvShape& s = conv.shape;
     padded_height = reach_of(s.out_height, s.stride_height, s.kernel_height, s.dilation_height);
     padded_width = reach_of(s.out_width, s.stride_width, s.kernel_width, s.dilation_width);
     pads = s.pad_top > 0 || s.pad_left > 0 || padded_height > s.in_height || padded_width > s.in_width;
+    if (lanes == 1) {  // whole vectors are read of a plain row, also of the last
+      pads = true;
+      slack = 2 * static_cast<size_t>(kernels.lanes);
+    }
     const size_t wanted = std::max<size_t>(room_floats / (padded_width * lanes * s.stride_height), 4);
     rows_in_piece = std::min(wanted, s.out_height);
     rows_read = reach_of(rows_in_piece, s.stride_height, s.kernel_height, s.dilation_height);
   }
-  size_t room() const { return pads ? rows_read * padded_width * lanes : 0; }
+  size_t room() const { return pads ? rows_read * padded_width * lanes + slack : 0; }
 };
 
 }  // namespace
@@ -99,7 +105,7 @@ bool convolve_depthwise(const Convolution& conv, const float* in, const Picture&
       d.out = out + image * out_picture.image + block * out_picture.block + row * out_picture.row;
       if (epilogue.residual != nullptr)
         d.residual = epilogue.residual + image * residual.image + block * residual.block + row * residual.row;
-      run.kernels.depthwise_line(d);
+      (layout.lanes == 1 ? run.kernels.depthwise_plain_line : run.kernels.depthwise_line)(d);
     }
   });
 }

@@ -70,6 +70,7 @@ struct Kernels {
   uint8_t tile_rows[tile_vectors_max + 1];    // the most, by vectors
   void (*tile)(int vectors, int rows, const Tile& tile);
   void (*depthwise_line)(const DepthwiseLine& line);
+  void (*depthwise_plain_line)(const DepthwiseLine& line);
   void (*normalize_row)(const NormRow& row);
   void (*pool_row)(const PoolRow& row);
   void (*chain_step)(const ChainStep& step, const float* a, const float* b, float* to, size_t n);

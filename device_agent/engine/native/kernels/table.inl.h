@@ -13,12 +13,13 @@
 //
 #include "kernels/activation.inl.h"
 #include "kernels/chain.inl.h"
-#include "kernels/depthwise.inl.h"
 #include "kernels/layout.inl.h"
 #include "kernels/lines.inl.h"
 #include "kernels/peak.inl.h"
 #include "kernels/tile.inl.h"
 #include "kernels/tile_int8.inl.h"
+//
+#include "kernels/depthwise.inl.h"
 #include "kernels/winograd.inl.h"
 
 namespace shoal {
@@ -59,6 +60,7 @@ constexpr Kernels table = {
     {0, rows_max<1>, rows_max<2>, rows_max<3>, rows_max<4>},
     tile,
     depthwise_line<BLOCK>,
+    depthwise_plain_line<BLOCK>,
     normalize_row<BLOCK>,
     pool_row<BLOCK>,
     chain_step<BLOCK>,
