@@ -8,6 +8,9 @@
 // H, W, lanes). Lanes behind the last channel hold anything; nobody reads them as another channel's. Both are described by
 // a Picture's steps, so that a picture may lie inside a bigger one: within its border of zeros, or among the channels of
 // a concatenation. Every number counts floats; buffers should start at a multiple of 64 bytes.
+//
+// im2col and depthwise_plain write planes whose rows lie in line (Picture::pixel 1, row == width); the others take any
+// steps. One Convolution may run in several threads at once, each with a workspace of its own.
 #pragma once
 
 #include <cstddef>
