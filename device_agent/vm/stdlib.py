@@ -55,8 +55,8 @@ ENGINE_MODULES = (
         "plan.lower_elementwise", "plan.lower_indexing", "plan.lower_movement", "plan.lower_normalisation",
         "plan.lower_pools", "plan.lower_products", "plan.lower_quantised", "plan.lower_recurrent",
         "plan.lower_reductions", "plan.lower_sampling", "plan.lower_signals", "plan.lower_windows",
-        "plan.memory", "plan.region", "plan.schedule", "plan.stage", "plan.target", "plan.transforms",
-        "plan.window",
+        "plan.memory", "plan.normalisation", "plan.region", "plan.schedule", "plan.stage", "plan.target",
+        "plan.transforms", "plan.window",
     )),
 )  # fmt: skip
 IMPORTLIB_EXTERNAL = "_frozen_importlib_external"

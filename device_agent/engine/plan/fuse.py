@@ -15,10 +15,12 @@ from math import inf
 
 from device_agent.engine.ops import Dtype
 from device_agent.engine.plan.arithmetic import word_of
+from device_agent.engine.plan.fold import decoded
 from device_agent.engine.plan.ir import Operand, Shape, Step, Value
 from device_agent.engine.plan.region import strides_of
-from device_agent.engine.plan.target import CLIP, NONE, SIGMOID, SILU, TANH
+from device_agent.engine.plan.target import CLIP, GELU, NONE, SIGMOID, SILU, TANH
 
+_ROOT_HALF = 0.5**0.5
 _FUNCTIONS = {"sigmoid": SIGMOID, "tanh": TANH}
 
 
@@ -87,6 +89,10 @@ class Readers:
             return None
         return found[0]
 
+    def all(self, value: Value) -> list[Step] | None:
+        """All that read it, one as often as it does; None when the plan's user does too."""
+        return None if id(value) in self._kept else self._readers.get(id(value), [])
+
     def both(self, value: Value) -> tuple[Step, Step] | None:
         """The two that read it."""
         found = self._readers.get(id(value), ())
@@ -109,7 +115,7 @@ def _fuse_next(ending: Ending, readers: Readers, channel_axis: int) -> bool:
         return False
     pair = readers.both(value)
     if pair is not None:
-        return _fuse_silu(ending, readers, pair)
+        return _fuse_silu(ending, readers, pair) or _fuse_gelu(ending, readers, pair)
     step = readers.only(value)
     if step is None or len(step.outputs) != 1 or step.outputs[0].shape != value.shape:
         return False
@@ -172,6 +178,63 @@ def _fuse_silu(ending: Ending, readers: Readers, pair: tuple[Step, Step]) -> boo
         return False
     ending.activation = SILU
     _take(ending, gate, product)
+    return True
+
+
+def scalar_of(operand: Operand) -> float | None:
+    """The number of a literal of one element."""
+    base, dtype, shape, shift, _ = operand
+    if _size(shape) != 1 or base.data is None or base.size > 4096:
+        return None
+    return float(decoded(dtype, base.data)[shift])
+
+
+def _by(step: Step, value: Value) -> float | None:
+    """The number that a step multiplies a value with."""
+    if step.op not in ("multiply", "divide") or not whole(step.operands[0], value):
+        return None
+    number = scalar_of(step.operands[1])
+    if number is None or step.operands[0][2] != step.outputs[0].shape:
+        return None
+    return number if step.op == "multiply" else 1 / number if number else None
+
+
+def _near(number: float | None, wanted: float) -> bool:
+    return number is not None and abs(number - wanted) < 1e-6
+
+
+def _fuse_gelu(ending: Ending, readers: Readers, pair: tuple[Step, Step]) -> bool:
+    """x * (1 + erf(x / sqrt(2))) / 2, halved before or behind."""
+    x = ending.out
+    scale, other = pair if _near(_by(pair[0], x), _ROOT_HALF) else pair[::-1]
+    if not _near(_by(scale, x), _ROOT_HALF):
+        return False
+    erf = readers.only(scale.outputs[0])
+    plus = readers.only(erf.outputs[0]) if erf is not None and erf.op == "error_function" else None
+    if erf is None or plus is None or plus.op != "add" or scalar_of(plus.operands[1]) != 1.0:
+        return False
+    gated = readers.only(plus.outputs[0])
+    halved = _near(_by(other, x), 0.5)
+    left = other.outputs[0] if halved else x
+    if halved and readers.only(left) is not gated:
+        return False
+    if gated is None or gated.op != "multiply" or (not halved and gated is not other):
+        return False
+    if {id(operand[0]) for operand in gated.operands} != {id(left), id(plus.outputs[0])}:
+        return False
+    if any(operand[2] != x.shape for operand in gated.operands):
+        return False
+    parts = [scale, erf, plus, gated]
+    if halved:
+        parts.append(other)
+        parts.sort(key=lambda step: step is gated)
+    else:
+        last = readers.only(gated.outputs[0])
+        if last is None or not _near(_by(last, gated.outputs[0]), 0.5):
+            return False
+        parts.append(last)
+    ending.activation = GELU
+    _take(ending, *parts)
     return True
 
 

@@ -17,16 +17,17 @@ from math import prod
 from device_agent.engine.ops import Dtype
 from device_agent.engine.plan.arithmetic import binary, word_of
 from device_agent.engine.plan.costs import ConvolutionShape, convolution_choices
-from device_agent.engine.plan.fold import decoded
 from device_agent.engine.plan.fuse import (
     Ending,
     Readers,
     channel_values,
     ending_of,
     is_float,
+    scalar_of,
     whole,
 )
 from device_agent.engine.plan.ir import Builder, Operand, Shape, Step, Value
+from device_agent.engine.plan.normalisation import normalisation_from
 from device_agent.engine.plan.region import strides_of
 from device_agent.engine.plan.target import ALGORITHMS, KERNELS, Target
 from device_agent.engine.plan.transforms import pad_with, reshape
@@ -107,6 +108,8 @@ class _Scheduler:
                 return ending, lambda: self._multiply(step, ending)
         elif step.op == "matmul":
             return self._attention_product(step)
+        elif step.op == "reduce_mean":
+            return self._normalise(step)
         return None
 
     # --- building ----------------------------------------------------------------------------------------------------
@@ -462,17 +465,30 @@ class _Scheduler:
 
         return ending, make
 
+    def _normalise(self, step: Step) -> tuple[Ending, Callable[[], None]] | None:
+        """A whole normalisation over the last axis in one pass."""
+        found = normalisation_from(step, self._readers)
+        if found is None:
+            return None
+        width = found.x[2][-1]
+        words = [prod(found.x[2]) // width, width, word_of(found.epsilon)]
+
+        def make() -> None:
+            given = [self._as_plain(found.x), found.scale, found.shift]
+            made = Step("normalize", given, [found.out], words)
+            found.out.step = made
+            self._made.append(made)
+
+        return Ending(out=found.out, parts=list(found.parts)), make
+
     def _scale_behind(self, ending: Ending) -> float:
         step = self._readers.only(ending.out)
         if step is None or step.op not in ("multiply", "divide") or not is_float(step):
             return 1.0
         if step.outputs[0].shape != ending.out.shape or not whole(step.operands[0], ending.out):
             return 1.0
-        base, dtype, shape, shift, _ = step.operands[1]
-        if prod(shape) != 1 or base.data is None or base.size > 4096:
-            return 1.0
-        number = float(decoded(dtype, base.data)[shift])
-        if step.op == "divide" and number == 0:
+        number = scalar_of(step.operands[1])
+        if number is None or (step.op == "divide" and number == 0):
             return 1.0
         ending.parts.append(step)
         ending.out = step.outputs[0]

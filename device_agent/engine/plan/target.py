@@ -17,7 +17,7 @@ KERNELS = {
     "products": 207, "pool_picture": 209, "normalize": 210,
 }  # fmt: skip
 ALGORITHMS = ("direct", "planar", "depthwise", "winograd", "im2col")
-NONE, CLIP, SIGMOID, SILU, TANH = range(5)
+NONE, CLIP, SIGMOID, SILU, TANH, GELU = range(6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
