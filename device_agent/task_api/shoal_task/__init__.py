@@ -1,15 +1,15 @@
 """The guest API: what a task imports inside its VM, and an author in an editor and unit tests.
 
-    from shoal_task import Event, emit, log, model, tensor
-    from shoal_task import clock, config, image, kv, signal, table, upload    # each loads when it is asked for
+    from shoal_task import Event, emit, log, tensor
+    from shoal_task import clock, config, image, kv, model, signal, table, upload  # each loads when it is asked for
 
 Outside a VM everything works the same; `shoal_task.testing.run` calls a task's entry and returns what it emitted.
 """
 
-from shoal_task import model, tensor
+from shoal_task import tensor
 from shoal_task.border import emit, log
 from shoal_task.event import Event, EventInvalid
 
 GUEST_API = 2
 
-__all__ = ["GUEST_API", "Event", "EventInvalid", "emit", "log", "model", "tensor"]
+__all__ = ["GUEST_API", "Event", "EventInvalid", "emit", "log", "tensor"]

@@ -101,20 +101,20 @@ async def test_vms_and_the_process_share_one_mapping_of_the_weights(
     assert held.inputs[0][0] == "pixels"
 
 
-async def test_a_tensor_beyond_the_vms_memory_is_refused_and_the_vm_lives(
+async def test_a_tensor_beyond_the_engines_memory_ends_the_run_and_the_next_has_a_new_vm(
     pool: InterpreterPool,
 ) -> None:
     spec = make_spec("""
         from shoal_task import emit, tensor
         def on_event(event):
             try:
-                tensor.zeros((1 << 28,), "uint8")
-            except MemoryError as error:
-                emit("out", str(error).encode())
+                tensor.zeros((len(event.payload) << 20,), "uint8")
+            except MemoryError:
+                emit("out", b"caught")
     """)
-    result = await pool.run(spec, make_event())
-    assert result.outcome == "ok"
-    assert b"smaller" in result.emits[0].payload
+    result = await pool.run(spec, make_event(bytes(256)))
+    assert (result.outcome, result.emits) == ("ENGINE_MEMORY_LIMIT", ())
+    assert (await pool.run(spec, make_event(b"x"))).outcome == "ok"
 
 
 async def test_version_two_says_the_mean_over_the_shifts_of_training(

@@ -129,3 +129,19 @@ async def test_a_traceback_names_no_path_of_the_agent(pool: InterpreterPool) -> 
     result = await pool.run(make_spec(source), make_event())
     assert "<json>" in result.message, result.message
     assert "/" not in result.message
+
+
+async def test_the_planner_loads_with_the_first_model_and_not_before(pool: InterpreterPool) -> None:
+    source = """
+        import sys
+        from shoal_task import emit, tensor
+        def on_event(event):
+            if event.payload:
+                from shoal_task import model
+            emit("out", str(sum("engine.plan" in name for name in sys.modules)).encode())
+    """
+    spec = make_spec(source)
+    assert (await pool.run(spec, make_event())).emits[0].payload == b"0"
+    (vm,) = pool._alive
+    assert vm.used_bytes < 4_000_000
+    assert int((await pool.run(spec, make_event(b"x"))).emits[0].payload) > 10
