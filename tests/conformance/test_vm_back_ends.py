@@ -27,7 +27,7 @@ POOLS: dict[str, type[InterpreterPool] | type[ProcessPool]] = {
     "interpreter": InterpreterPool,
     "process": ProcessPool,
 }
-MODEL = ROOT / "tests/golden/model_v1.hex"
+MODEL = ROOT / "tests/golden/model_v2.hex"
 
 
 PATIENT = VmLimits(wall_ms=20_000)

@@ -340,4 +340,4 @@ async def test_a_death_at_each_failpoint_of_the_agent(tmp_path: Path, reaper: Re
 
 
 # Passed only by a real process (loop.py, main.py), or by a device that forgets everything; tests/e2e kills those.
-PROCESS_ONLY = frozenset({"agent.loop.started", "agent.store.set_aside"})
+PROCESS_ONLY = frozenset({"agent.loop.started", "agent.store.set_aside", "agent.worn.noted"})
