@@ -2,7 +2,8 @@
 
 Rules of this module:
 
-- The newest request of a device stands for the older ones that were not written yet.
+- The newest request of a device stands for the older ones that were not written yet: a flush writes what waited when
+  it began, so that a busy fleet is written once an interval and not as fast as the disk allows.
 - Full: the device is left out until its next Sync. A database that is down: kept, and written when it is back.
 - What shows that two devices share a certificate (clones.py) is written with it: mark, notice and audit row together.
 - A device that the store does not have is not made here: only enrolment makes devices.
@@ -10,6 +11,7 @@ Rules of this module:
 
 import asyncio
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
@@ -85,9 +87,11 @@ class PresenceLog:
             await self.flush()
 
     async def flush(self) -> None:
-        """Writes what waits now, a batch a transaction; what fails waits on."""
-        while self._waiting:
-            taken = self._take()
+        """Writes what waits now, a batch a transaction; what comes meanwhile or fails waits on."""
+        left = len(self._waiting)
+        while left > 0:
+            taken = self._take(left)
+            left -= len(taken)
             try:
                 await self._write(taken)
             except StoreError as error:
@@ -96,8 +100,8 @@ class PresenceLog:
                 return
             failpoint("gateway.presence.committed")
 
-    def _take(self) -> dict[DevicePeer, tuple[bytes, int]]:
-        first = list(self._waiting)[: self._settings.presence_batch_max]
+    def _take(self, left: int) -> dict[DevicePeer, tuple[bytes, int]]:
+        first = list(islice(self._waiting, min(left, self._settings.presence_batch_max)))
         return {peer: self._waiting.pop(peer) for peer in first}
 
     def _put_back(self, taken: dict[DevicePeer, tuple[bytes, int]]) -> None:

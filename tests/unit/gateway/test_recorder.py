@@ -176,6 +176,24 @@ async def test_presence_writes_the_newest_of_a_device(database: Database) -> Non
     assert found.installed == {"digits": {"version": 2, "digest": held.digest, "state": "pending"}}
 
 
+async def test_a_flush_leaves_what_comes_meanwhile_to_the_next(database: Database) -> None:
+    seed = Seed(database)
+    await seed.namespace()
+    await seed.device(DEVICE)
+    log = PresenceLog(database, RecorderSettings())
+    said = request(epoch=3).SerializeToString()
+    log.note(PEER, said, 1)
+    flush = asyncio.create_task(log.flush())
+    async with asyncio.timeout(10):
+        while not flush.done():
+            log.note(PEER, said, 2)  # a device that never pauses
+            await asyncio.sleep(0)
+    assert log.waiting == 1
+    await log.flush()
+    found = await presence_row(database)
+    assert (found.epoch, found.last_seen_at_ms, log.waiting) == (3, 2, 0)
+
+
 async def test_presence_is_bounded(database: Database) -> None:
     log = PresenceLog(database, RecorderSettings(presence_devices_max=1))
     log.note(PEER, b"", 1)
