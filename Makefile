@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # Trust what the system trusts, also behind a company's own registry.
 export UV_SYSTEM_CERTS ?= true
 
-.PHONY: setup native console wheels protos requirements check test test-console test-crash soak test-soak test-asan test-neon demo bench clean
+.PHONY: setup native console wheels protos requirements check test test-console test-crash soak test-soak test-asan test-neon test-torch demo bench clean
 
 $(UV):
 	deploy/setup/uv.sh build/uv
@@ -120,6 +120,12 @@ test-asan: $(ASAN)/stamp
 	  tests/unit/vm tests/unit/engine tests/parity tests/attacks/test_vm_escapes.py tests/attacks/test_vm_exhaustion.py \
 	  --deselect tests/unit/vm/test_vm_model_memory.py  # a figure, which redzones change
 	SHOAL_SOAK_SECONDS=60 deploy/setup/under-sanitizers.sh $(ASAN)/venv/bin/python -m pytest tests/soak/test_soak.py
+
+# Nightly: torch as a backend of the engine, in an environment of its own (5 GB); on CUDA devices too where there are any.
+TORCH := build/torch
+test-torch: setup
+	deploy/setup/torch.sh $(UV) $(VENV) $(TORCH)
+	$(TORCH)/venv/bin/python -m pytest tests/torch
 
 # Nightly: the kernels for 64-bit ARM, cross-compiled, against the portable ones under qemu.
 test-neon:

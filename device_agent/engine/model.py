@@ -10,6 +10,7 @@ Rules of this module:
 from __future__ import annotations
 
 from collections.abc import Buffer, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from device_agent.engine import _core
 from device_agent.engine.format import graph_of
@@ -21,21 +22,32 @@ from device_agent.engine.plan.stage import Stage, Surroundings, plan_stage
 from device_agent.engine.plan.target import Target
 from device_agent.engine.settings import PLAN_LIMITS
 
+if TYPE_CHECKING:  # a VM has the core alone, and loads no more of this
+    from device_agent.engine.backend import Runner, Session
+    from device_agent.engine.plan.emit import Plan
+    from device_agent.engine.plan.words import PlanRows
+
+CORE = "core"
 type Tensors = dict[str, _core.Tensor]
 type PortRow = tuple[str, str, tuple[int, ...]]
 
 _CODES = {name: code for code, name in enumerate(DTYPE_NAMES) if name}
 
 
-def load_model(path: str) -> Model:
+def load_model(path: str, *, threads: int = 1, backends: Sequence[str] = (CORE,)) -> Model:
     """The model in a file, mapped once for the whole process.
+
+    Args:
+        threads: That run it.
+        backends: Where stages may run: the core, and what device_agent.engine.backend has registered. Of several each
+            stage runs where the cost model thinks it quickest.
 
     Raises:
         ModelInvalid: the file is damaged or no model.
         ModelUnsupported: it was compiled for another engine.
         OSError: it cannot be read.
     """
-    return Model(_core.map_model(path))
+    return Model(_core.map_model(path), threads=threads, backends=backends)
 
 
 def parse_model(data: Buffer) -> Model:
@@ -51,9 +63,12 @@ def parse_model(data: Buffer) -> Model:
 class Model:
     """A compiled model."""
 
-    def __init__(self, file: _core.Tensor, *, threads: int = 1) -> None:
+    def __init__(
+        self, file: _core.Tensor, *, threads: int = 1, backends: Sequence[str] = (CORE,)
+    ) -> None:
         self._file = file
         self._threads = threads
+        self._backends = backends
         self._graph = graph_of(memoryview(file))
         self._mains: dict[str, _Part] = {}
 
@@ -93,9 +108,17 @@ class Model:
         """The graph with its plans for a level of kernels: the best when it is None."""
         name = _core.levels()[-1] if level is None else level
         if name not in self._mains:
-            engine = _Engine(self._file, self._graph.constants, name, self._threads)
-            self._mains[name] = _Part(self._graph, engine)
+            backends = self._backends if level is None else (CORE,)
+            runners = [self._runner(backend, name) for backend in backends]
+            self._mains[name] = _Part(self._graph, self._graph.constants, runners)
         return self._mains[name]
+
+    def _runner(self, backend: str, level: _core._Level) -> Runner:
+        if backend == CORE:
+            return _Core(self._file, level, self._threads)
+        from device_agent.engine.backend import backend_of  # not in a VM: it has the core alone
+
+        return backend_of(backend).runner(self._file, self._threads)
 
     def _gathered(
         self, inputs: _core.Tensor | Mapping[str, _core.Tensor] | Sequence[_core.Tensor]
@@ -159,17 +182,10 @@ def _free(graph: Graph) -> set[str]:
     return names | ({port.name for port in graph.outputs} - made)
 
 
-class _Engine:
-    """What all parts of a model share: its file, and the kernels that run it."""
+class _Core:
+    """The core as a backend: one level of kernels over a model file."""
 
-    def __init__(
-        self,
-        file: _core.Tensor,
-        constants: Mapping[str, Constant],
-        level: _core._Level,
-        threads: int,
-    ) -> None:
-        self.constants = constants
+    def __init__(self, file: _core.Tensor, level: _core._Level, threads: int) -> None:
         self._file = file
         self._level = level
         self._threads = threads
@@ -179,9 +195,15 @@ class _Engine:
 
         self.target = Target(machine=_machine(level), threads=threads, floats=floats)
 
-    def session(self, stage: Stage) -> _core.Session:
-        """A session of a planned stage."""
-        return _core.session(stage.plan.words, self._file, self._threads, self._level)
+    def seconds(self, rows: PlanRows) -> float:
+        """What a run of a plan of atoms costs here, by the cost model."""
+        from device_agent.engine.plan.work import core_seconds  # only where there is a choice
+
+        return core_seconds(rows, self.target.machine, self._threads)
+
+    def session(self, plan: Plan) -> _core.Session:
+        """A session of the plan."""
+        return _core.session(plan.words, self._file, self._threads, self._level)
 
 
 _MACHINES: dict[str, Machine] = {}
@@ -199,12 +221,14 @@ def _machine(level: _core._Level) -> Machine:
 class _Part:
     """A graph, or a part of one, with its plans."""
 
-    def __init__(self, graph: Graph, engine: _Engine) -> None:
+    def __init__(
+        self, graph: Graph, constants: Mapping[str, Constant], runners: Sequence[Runner]
+    ) -> None:
         self._graph = graph
-        self._engine = engine
-        self._constants = engine.constants
+        self._constants = constants
+        self._runners = runners
         self._parts: dict[int, _Part] = {}
-        self._stages: dict[object, list[tuple[Stage, _core.Session]]] = {}
+        self._stages: dict[object, list[tuple[Stage, Session]]] = {}
         self._wanted: dict[int, frozenset[str]] = {}
 
     def planned(self) -> Iterator[Stage]:
@@ -243,7 +267,7 @@ class _Part:
         """The part of a control operator, kept with its plans."""
         assert isinstance(graph, Graph)
         if id(graph) not in self._parts:
-            self._parts[id(graph)] = _Part(graph, self._engine)
+            self._parts[id(graph)] = _Part(graph, self._constants, self._runners)
         return self._parts[id(graph)]
 
     @property
@@ -259,20 +283,19 @@ class _Part:
             self._wanted[at] = frozenset(names)
         return self._wanted[at]
 
-    def _stage(self, at: int, env: Tensors) -> tuple[Stage, _core.Session]:
+    def _stage(self, at: int, env: Tensors) -> tuple[Stage, Session]:
         names = self._names_from(at)
         key = (at, *((n, t.dtype, t.shape) for n, t in env.items() if n in names))
         for stage, session in self._stages.get(key, ()):
             if all(env[name].tobytes() == data for name, data in stage.read.items()):
                 return stage, session
-        stage = self._plan(at, env)
-        found = stage, self._engine.session(stage)
+        found = self._planned(at, env)
         if sum(map(len, self._stages.values())) >= PLAN_LIMITS.sessions_max:
             self._stages.pop(next(iter(self._stages)))
         self._stages.setdefault(key, []).append(found)
         return found
 
-    def _plan(self, at: int, env: Tensors) -> Stage:
+    def _planned(self, at: int, env: Tensors) -> tuple[Stage, Session]:
         def spec(name: str) -> tuple[int, Shape]:
             return _CODES[env[name].dtype], env[name].shape
 
@@ -281,7 +304,17 @@ class _Part:
             spec=spec,
             contents=lambda name: env[name].tobytes(),
         )
-        return plan_stage(self._graph.operators, at, around, self._names_from, self._engine.target)
+
+        def plan(target: Target | None) -> Stage:
+            return plan_stage(self._graph.operators, at, around, self._names_from, target)
+
+        if len(self._runners) == 1:
+            (runner,) = self._runners
+            stage = plan(runner.target)
+            return stage, runner.session(stage.plan)
+        from device_agent.engine.backend import cheapest  # only where there is a choice
+
+        return cheapest(self._runners, plan)
 
 
 class _Visible(Mapping[str, Constant]):

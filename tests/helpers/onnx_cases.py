@@ -162,13 +162,14 @@ def run_cases(cases: Sequence[Case]) -> dict[str, str]:
             rows = [(a.dtype.name, a.shape, np.ascontiguousarray(a).tobytes()) for a in given]
             write_request(runner.stdin, compiled, rows)
             error, made = read_answer(runner.stdout)
-            verdicts[case.name] = error or _difference(case, made)
+            verdicts[case.name] = error or difference(case, made)
         runner.stdin.close()
         runner.wait(timeout=60)
     return verdicts
 
 
-def _difference(case: Case, made: Sequence[tuple[str, tuple[int, ...], bytes]]) -> str:
+def difference(case: Case, made: Sequence[tuple[str, tuple[int, ...], bytes]]) -> str:
+    """ "right", or in what the outputs (dtype, shape, bytes) differ from those wanted."""
     if len(made) != len(case.outputs):
         return f"wrong: {len(made)} outputs"
     for (name, shape, data), value in zip(made, case.outputs, strict=True):
