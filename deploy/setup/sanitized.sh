@@ -11,4 +11,4 @@ packages='import sysconfig; print(sysconfig.get_path("purelib"))'
 # A folder that a .pth file names has its own .pth files ignored: the usual modules' editable install stays out.
 "$venv/bin/python" -c "$packages" >"$("$folder/venv/bin/python" -c "$packages")/packages.pth"
 "$uv" pip install --quiet --python "$folder/venv/bin/python" --no-deps --no-build-isolation -e . \
-  -C cmake.define.SHOAL_SANITIZE=ON -C cmake.build-type=RelWithDebInfo -C build-dir="$folder/{wheel_tag}"
+  -C cmake.define.SHOAL_SANITIZE=ON -C cmake.build-type=Release -C build-dir="$folder/{wheel_tag}"
