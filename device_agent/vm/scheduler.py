@@ -12,6 +12,7 @@ Rules of this module:
 - Whose turn it is waits for what all share (places, memory, runs), and nobody overtakes it: so nobody starves. Waiting
   for one's own concurrency holds up nobody else.
 - A task that is retired finishes what runs in its old VMs and turns away what waits; used again, it starts afresh.
+- Whose turn it is, is looked for among the tasks that have something waiting, not among their events.
 - A VM that is let go is not counted any more, though its thread may take a moment to end.
 """
 
@@ -94,6 +95,7 @@ class Scheduler:
         self._bounds = bounds
         self._tasks: OrderedDict[str, _Task] = OrderedDict()  # longest since the last run first
         self._waiting: dict[int, _Task] = {}
+        self._hungry: set[_Task] = set()  # those that something waits for
         self._running: dict[int, _Running] = {}
         self._deadlines: list[tuple[int, int]] = []
         self._memory_bytes = 0
@@ -163,6 +165,7 @@ class Scheduler:
             self._tasks.move_to_end(event.key, last=False)  # it has no VM that could make room
         task.lines[event.priority].append(_Waiting(event, now_ms))
         self._waiting[event.ticket] = task
+        self._hungry.add(task)
         if event.deadline_ms is not None:
             heapq.heappush(self._deadlines, (event.deadline_ms, event.ticket))
         if len(self._deadlines) > 2 * self._bounds.queue_events_max:  # most of them have started
@@ -189,6 +192,7 @@ class Scheduler:
                 if waiting.event.ticket == ticket:
                     line.remove(waiting)
                     break
+        self._note_hunger(task)
         self._forget_unused(task)
 
     def _retire(self, key: str, why: Refusal, effects: list[Effect]) -> None:
@@ -199,6 +203,7 @@ class Scheduler:
         for ticket in sorted(one.event.ticket for line in task.lines for one in line):
             del self._waiting[ticket]
             effects.append(TurnAway(ticket=ticket, why=why))
+        self._hungry.discard(task)
         while task.idle:
             self._let_go(task.idle[-1], effects)
 
@@ -243,18 +248,22 @@ class Scheduler:
         effects.append(LetGo(vm=vm.number))
         self._forget_unused(vm.task)
 
+    def _note_hunger(self, task: _Task) -> None:
+        if not task.waiting():
+            self._hungry.discard(task)
+
     def _forget_unused(self, task: _Task) -> None:
         if not task.retired and not task.running and not task.idle and not task.waiting():
             self._tasks.pop(task.key, None)
 
     def _start_next(self, now_ms: int, effects: list[Effect]) -> bool:
+        if len(self._running) >= self._bounds.runs_parallel_max:
+            return False
         chosen = self._choose(now_ms)
         if chosen is None:
             return False
         task, waiting = chosen
         event = waiting.event
-        if len(self._running) >= self._bounds.runs_parallel_max:
-            return False
         if self._alone or (event.alone and self._running):
             return False
         charge_bytes = min(event.memory_bytes, self._bounds.memory_bytes_max)
@@ -266,7 +275,7 @@ class Scheduler:
 
     def _choose(self, now_ms: int) -> tuple[_Task, _Waiting] | None:
         best: tuple[_Turn, _Task, _Waiting] | None = None
-        for task in {id(task): task for task in self._waiting.values()}.values():
+        for task in self._hungry:
             head = self._head(now_ms, task)
             if task.running >= head.event.concurrency:
                 continue
@@ -327,6 +336,7 @@ class Scheduler:
         vm.memory_bytes = charge_bytes
         task.lines[event.priority].popleft()
         del self._waiting[event.ticket]
+        self._note_hunger(task)
         task.running += 1
         task.used_us = max(task.used_us, self._virtual_us)
         self._virtual_us = task.used_us
