@@ -78,7 +78,10 @@ def _lacks(plan: ReleasePlan, view: DeviceView) -> tuple[str, ...]:
     if plan.target is None or plan.target.fits(view.capabilities):
         return ()
     lacks = missing(plan.target.version.requires, view.capabilities)
-    return lacks or (f"there is no bytecode for Python {view.capabilities.python_tag}",)
+    return lacks or (
+        f"there is no bytecode for Python {view.capabilities.python_tag}; name it in the cloud's"
+        " `pythons` and publish the task again",
+    )
 
 
 def _audience(plan: ReleasePlan, view: DeviceView, task: str, included: bool) -> str:

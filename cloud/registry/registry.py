@@ -7,11 +7,13 @@ Rules of this module:
 - Both steps may be repeated: the same content prepares the same version, and publishing twice changes nothing.
 - The order of a publication is: metadata into the repository, then the row. A crash between leaves a prepared row whose
   metadata is out; the retry finds it there and finishes.
+- A Python that the cloud is told of later gets its builds when the same content is published again: the version stays,
+  its new builds wait as UNSIGNED until their publisher has signed them, and then every gateway hears of the task.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -27,6 +29,7 @@ from cloud.registry.settings import SETTINGS, RegistrySettings
 from cloud.registry.upload import CheckedUpload, Upload, check_upload
 from cloud.store.audit import append_audit
 from cloud.store.database import Database
+from cloud.store.epochs import bump_epoch
 from cloud.store.locks import lock_namespace
 from cloud.store.namespaces import require_namespace
 from cloud.store.tables import task_versions, tasks, version_files
@@ -41,6 +44,7 @@ from device_agent.tasks.names import Namespace, sha256_digest, target_path
 
 PREPARED, PUBLISHED = "prepared", "published"
 SOURCE, MANIFEST, BYTECODE, RESOURCE = "source", "manifest", "bytecode", "resource"
+UNSIGNED = "unsigned"  # bytecode of a published version that its publisher has not signed yet
 MODEL_SUFFIX = ".shoalmodel"
 Row = Mapping[str, Any]
 
@@ -53,7 +57,7 @@ class PreparedVersion:
         task: Task name.
         version: Number of the version.
         digest: Digest of the bundle.
-        already_published: The same content is out already; there is nothing to sign.
+        already_published: The same content is out already, for every Python; there is nothing to sign.
         targets: Files that the publisher vouches for.
         base: Metadata that the signature builds on.
     """
@@ -129,7 +133,8 @@ class TaskRegistry:
             await lock_namespace(connection, namespace)
             known = await _find_digest(connection, namespace, task, digest)
             if known is not None:
-                return int(known["version"]), known["state"] == PUBLISHED
+                added = await self._add_builds(connection, namespace, task, known, files)
+                return int(known["version"]), known["state"] == PUBLISHED and not added
             version = await self._insert(connection, namespace, checked, digest, files, actor)
             return version, False
 
@@ -176,6 +181,33 @@ class TaskRegistry:
         await append_audit(connection, namespace, actor, "task.prepare", task, detail, now_ms)
         return version
 
+    async def _add_builds(
+        self,
+        connection: AsyncConnection,
+        namespace: str,
+        task: str,
+        known: Row,
+        files: Sequence[_File],
+    ) -> bool:
+        """Stores builds for Pythons that a known version has none for; whether some wait for their signature."""
+        version, published = int(known["version"]), known["state"] == PUBLISHED
+        rows = await connection.execute(
+            sa.select(version_files.c.kind, version_files.c.python_tag).where(
+                *_is_file_of(namespace, task, version),
+                version_files.c.kind.in_((BYTECODE, UNSIGNED)),
+            )
+        )
+        there = {row.python_tag: row.kind for row in rows}
+        where, kind = Namespace.parse(namespace), UNSIGNED if published else BYTECODE
+        new = [
+            _file_row(where, task, version, replace(file, kind=kind))
+            for file in files
+            if file.kind == BYTECODE and file.python_tag not in there
+        ]
+        if new:
+            await connection.execute(sa.insert(version_files), new)
+        return UNSIGNED in there.values() or (published and bool(new))
+
     async def _targets(self, namespace: str, task: str, version: int) -> tuple[TargetToSign, ...]:
         rows = await self.files(namespace, task, version)
         return targets_to_sign(
@@ -187,7 +219,7 @@ class TaskRegistry:
     async def publish(
         self, namespace: str, task: str, version: int, signed: SignedRoles, actor: str
     ) -> Row:
-        """Publishes a prepared version with metadata that its publisher signed.
+        """Publishes a prepared version, or new builds of a published one, with metadata that its publisher signed.
 
         Returns:
             The version's row.
@@ -197,7 +229,8 @@ class TaskRegistry:
             PublicationRefused, PublicationConflict: the metadata is not what was prepared.
         """
         found = await self.version(namespace, task, version)
-        if found["state"] == PUBLISHED:
+        files = await self.files(namespace, task, version)
+        if found["state"] == PUBLISHED and all(row["kind"] != UNSIGNED for row in files):
             return found
         targets = await self._targets(namespace, task, version)
         await self._repository.publish(namespace, task, targets, signed, self._clock.wall_ms())
@@ -211,11 +244,14 @@ class TaskRegistry:
                 .where(*_is_version(namespace, task, version), task_versions.c.state == PREPARED)
                 .values(state=PUBLISHED, published_at_ms=now_ms, published_by=actor)
             )
+            detail = {"version": version, "digest": found["digest"]}
             if changed.rowcount:
-                detail = {"version": version, "digest": found["digest"]}
                 await append_audit(
                     connection, namespace, actor, "task.publish", task, detail, now_ms
                 )
+            elif await _sign_builds(connection, namespace, task, version):
+                await bump_epoch(connection, namespace, "release", task, now_ms)
+                await append_audit(connection, namespace, actor, "task.build", task, detail, now_ms)
 
         await self._database.run(step)
         failpoint("registry.publish.recorded")
@@ -306,11 +342,7 @@ class TaskRegistry:
         """Files of a version, in order of kind and path."""
         query = (
             sa.select(version_files)
-            .where(
-                version_files.c.namespace == namespace,
-                version_files.c.task == task,
-                version_files.c.version == version,
-            )
+            .where(*_is_file_of(namespace, task, version))
             .order_by(version_files.c.kind, version_files.c.path)
         )
         return await self._rows(query)
@@ -334,7 +366,7 @@ class TaskRegistry:
                 target=row["target"],
             )
             for row in rows
-            if row["kind"] != SOURCE and row["python_tag"] in ("", tag)
+            if row["kind"] not in (SOURCE, UNSIGNED) and row["python_tag"] in ("", tag)
         )
 
     async def content(self, digest: str) -> bytes:
@@ -349,6 +381,23 @@ class TaskRegistry:
 def _is_version(namespace: str, task: str, version: int) -> tuple[sa.ColumnElement[bool], ...]:
     columns = task_versions.c
     return (columns.namespace == namespace, columns.task == task, columns.version == version)
+
+
+def _is_file_of(namespace: str, task: str, version: int) -> tuple[sa.ColumnElement[bool], ...]:
+    columns = version_files.c
+    return (columns.namespace == namespace, columns.task == task, columns.version == version)
+
+
+async def _sign_builds(
+    connection: AsyncConnection, namespace: str, task: str, version: int
+) -> bool:
+    """Makes builds that were signed now part of the version; whether there were any."""
+    changed = await connection.execute(
+        sa.update(version_files)
+        .where(*_is_file_of(namespace, task, version), version_files.c.kind == UNSIGNED)
+        .values(kind=BYTECODE)
+    )
+    return changed.rowcount > 0
 
 
 async def _find_digest(

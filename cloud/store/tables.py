@@ -76,7 +76,8 @@ task_versions = sa.Table(
     sa.UniqueConstraint("namespace", "task", "digest"),
 )
 
-# Files of a version. kind: source (stays in the cloud) | manifest | bytecode | resource (these three are TUF targets).
+# Files of a version. kind: source (stays in the cloud) | manifest | bytecode | resource (these three are TUF targets) |
+# unsigned (bytecode that was added to a published version and waits for its publisher's signature).
 version_files = sa.Table(
     "version_files",
     metadata,

@@ -16,9 +16,13 @@ from cloud.gateway.load import load_versions
 from cloud.gateway.release_set import Version, VersionPlan
 from cloud.registry.builds import Builder, build_key
 from cloud.registry.errors import CompilerFailed, SourceInvalid
+from cloud.registry.registry import UNSIGNED, TaskRegistry
 from cloud.registry.settings import RegistrySettings
+from cloud.store.audit import read_audit, verify_chain
 from cloud.store.database import Database
+from cloud.store.epochs import changes_since, current_epoch
 from cloud.store.namespaces import create_namespace
+from device_agent.errors import ShoalError
 from device_agent.tasks.bytecode import decode_bytecode, python_tag
 from device_agent.tasks.errors import BytecodeForAnotherPython
 from device_agent.tasks.manifest import Manifest, parse_manifest
@@ -190,3 +194,82 @@ async def test_from_upload_to_what_each_device_is_sent(site: Site, database: Dat
     assert len(set(sent.values())) == 2
     assert not fits(version, "cpython-399-9999")
     assert json.dumps(sorted(version.bundles)) == json.dumps(sorted(tags))
+
+
+def with_pythons(site: Site, database: Database, *pythons: str) -> TaskRegistry:
+    """The same cloud after its settings named other Pythons."""
+    settings = RegistrySettings(pythons=pythons)
+    return TaskRegistry(database, site.blobs, site.repository, site.clock, settings)
+
+
+async def bundles_of(database: Database, version: int) -> set[str]:
+    """The bytecode tags that gateways have files for."""
+    async with database.read() as connection:
+        [found] = await load_versions(connection, NAMESPACE, [("digits", version)])
+    return set(found.bundles)
+
+
+@with_another_python
+async def test_a_python_that_is_named_later_gets_its_build_from_the_same_content(
+    site: Site, database: Database
+) -> None:
+    site.registry = with_pythons(site, database)
+    first = await site.publish(upload())
+    assert await bundles_of(database, first.version) == {python_tag()}
+    site.registry = with_pythons(site, database, OTHER)
+    async with database.read() as connection:
+        before = await current_epoch(connection, NAMESPACE)
+    again = await site.prepare(upload())
+    assert (again.version, again.digest) == (first.version, first.digest)
+    assert not again.already_published
+    added = {one.target for one in again.targets} - {one.target for one in first.targets}
+    assert len(added) == 1
+    # Not signed yet: no gateway has it, and no device is sent it.
+    assert await bundles_of(database, first.version) == {python_tag()}
+    rows = await site.registry.files(NAMESPACE, "digits", first.version)
+    [waiting] = [row["python_tag"] for row in rows if row["kind"] == UNSIGNED]
+    files = await site.registry.bundle_files(NAMESPACE, "digits", first.version, waiting)
+    assert "code.bin" not in [file.path for file in files]
+    await site.registry.publish(NAMESPACE, "digits", again.version, site.sign(again), "bob")
+    assert await bundles_of(database, first.version) == {python_tag(), waiting}
+    async with database.read() as connection:
+        after = await current_epoch(connection, NAMESPACE)
+        [change] = await changes_since(connection, NAMESPACE, before, 10)
+        assert (await verify_chain(connection, NAMESPACE)).rows > 2
+        [entry] = [
+            one for one in await read_audit(connection, NAMESPACE) if one.action == "task.build"
+        ]
+    assert after == change.epoch > before
+    assert (change.kind, change.subject, entry.actor) == ("release", "digits", "bob")
+    assert (await site.prepare(upload())).already_published
+
+
+@with_another_python
+async def test_builds_that_were_never_signed_wait(site: Site, database: Database) -> None:
+    site.registry = with_pythons(site, database)
+    first = await site.publish(upload())
+    old = await site.prepare(upload(SOURCE + b"# another version\n"))
+    site.registry = with_pythons(site, database, OTHER)
+    waiting = await site.prepare(upload())
+    assert await site.prepare(upload()) == waiting
+    # A publisher whose cloud has lost that Python again still signs what waits, and nothing is asked for twice.
+    site.registry = with_pythons(site, database)
+    assert (await site.prepare(upload())).targets == waiting.targets
+    with pytest.raises(ShoalError):
+        await site.registry.publish(NAMESPACE, "digits", first.version, site.sign(first), "ann")
+    assert await bundles_of(database, first.version) == {python_tag()}
+    await site.registry.publish(NAMESPACE, "digits", first.version, site.sign(waiting), "ann")
+    assert len(await bundles_of(database, first.version)) == 2
+    assert old.version == first.version + 1
+
+
+@with_another_python
+async def test_a_version_that_was_only_prepared_gets_them_at_once(
+    site: Site, database: Database
+) -> None:
+    site.registry = with_pythons(site, database)
+    prepared = await site.prepare(upload())
+    site.registry = with_pythons(site, database, OTHER)
+    published = await site.publish(upload())
+    assert published.version == prepared.version
+    assert len(await bundles_of(database, published.version)) == 2
