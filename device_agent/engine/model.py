@@ -9,7 +9,7 @@ Rules of this module:
 
 from __future__ import annotations
 
-from collections.abc import Buffer, Iterator, Mapping, Sequence
+from collections.abc import Buffer, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from device_agent.engine import _core
@@ -296,6 +296,18 @@ class _Part:
         return found
 
     def _planned(self, at: int, env: Tensors) -> tuple[Stage, Session]:
+        plan = self._planner(at, env)
+        if len(self._runners) == 1:
+            (runner,) = self._runners
+            stage = plan(runner.target)
+            return stage, runner.session(stage.plan)
+        from device_agent.engine.backend import cheapest  # only where there is a choice
+
+        return cheapest(self._runners, plan)
+
+    def _planner(self, at: int, env: Tensors) -> Callable[[Target | None], Stage]:
+        """What plans the stage that begins at an operator, for the tensors that are there."""
+
         def spec(name: str) -> tuple[int, Shape]:
             return _CODES[env[name].dtype], env[name].shape
 
@@ -304,17 +316,9 @@ class _Part:
             spec=spec,
             contents=lambda name: env[name].tobytes(),
         )
-
-        def plan(target: Target | None) -> Stage:
-            return plan_stage(self._graph.operators, at, around, self._names_from, target)
-
-        if len(self._runners) == 1:
-            (runner,) = self._runners
-            stage = plan(runner.target)
-            return stage, runner.session(stage.plan)
-        from device_agent.engine.backend import cheapest  # only where there is a choice
-
-        return cheapest(self._runners, plan)
+        return lambda target: plan_stage(
+            self._graph.operators, at, around, self._names_from, target
+        )
 
 
 class _Visible(Mapping[str, Constant]):
