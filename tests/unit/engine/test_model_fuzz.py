@@ -87,7 +87,8 @@ def plan_of(model: Model, x: _core.Tensor) -> bytes:
     return stage.plan.words
 
 
-@pytest.mark.parametrize("seed", range(4))
+# Some mutations ask for an arena of 2 GiB, and get it.
+@pytest.mark.parametrize("seed", [0, 2, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 3))])
 def test_mutated_plans_are_refused_or_harmless(seed: int) -> None:
     """A plan is words; any of them may be anything."""
     rng = random.Random(seed)
