@@ -44,7 +44,9 @@ def test_k2_kills_race_with_the_ends_of_runs_and_vms() -> None:
         '''
         async def churn(pool, seed):
             chance = random.Random(seed)
-            for number in range(60):
+            for number in range(600):
+                if number >= 60 and _host.counters()["killed"] > 20:
+                    return  # on a busy machine more runs end before they are killed
                 spec = make_spec(source(chance.uniform(1, 5)), key=f"{seed}.{number}", limits=VmLimits(wall_ms=3))
                 result = await pool.run(spec, make_event())
                 assert result.outcome in ("ok", "WALL_LIMIT"), result
