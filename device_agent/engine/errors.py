@@ -24,6 +24,13 @@ class ModelInvalid(EngineError):
     status: ClassVar[str] = "INVALID_ARGUMENT"
 
 
+class TrainingRefused(EngineError):
+    """A model, its targets or its parameters cannot be trained as asked."""
+
+    code: ClassVar[str] = "TRAINING_REFUSED"
+    status: ClassVar[str] = "INVALID_ARGUMENT"
+
+
 class ModelUnsupported(EngineError):
     """The model is of another version or op set, or needs an operator that this engine does not have."""
 

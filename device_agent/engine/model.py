@@ -94,10 +94,25 @@ class Model:
             ValueError: an input's shape does not fit, or an operator refuses the shapes that follow from it.
             TypeError: an input is of another dtype.
         """
+        return self._main(level).run(self.checked(inputs))
+
+    @property
+    def graph(self) -> Graph:
+        """What the model is made of."""
+        return self._graph
+
+    def checked(
+        self, inputs: _core.Tensor | Mapping[str, _core.Tensor] | Sequence[_core.Tensor]
+    ) -> Tensors:
+        """Inputs by name; raises ValueError or TypeError as `run` does."""
         tensors = self._gathered(inputs)
         for port in self._graph.inputs:
             _check_input(port, tensors[port.name])
-        return self._main(level).run(tensors)
+        return tensors
+
+    def core(self) -> Core:
+        """The core's best kernels over this model's file."""
+        return Core(self._file, _core.levels()[-1], self._threads)
 
     def plans(self) -> Iterator[Stage]:
         """The stages that were planned so far, for tools."""
@@ -115,7 +130,7 @@ class Model:
 
     def _runner(self, backend: str, level: _core._Level) -> Runner:
         if backend == CORE:
-            return _Core(self._file, level, self._threads)
+            return Core(self._file, level, self._threads)
         from device_agent.engine.backend import backend_of  # not in a VM: it has the core alone
 
         return backend_of(backend).runner(self._file, self._threads)
@@ -182,7 +197,7 @@ def _free(graph: Graph) -> set[str]:
     return names | ({port.name for port in graph.outputs} - made)
 
 
-class _Core:
+class Core:
     """The core as a backend: one level of kernels over a model file."""
 
     def __init__(self, file: _core.Tensor, level: _core._Level, threads: int) -> None:

@@ -44,7 +44,7 @@ _BOOT_ONLY = frozenset({"gc", "_io", "sys", "builtins"})
 GUEST_API = (
     "shoal_task", "shoal_task.arrays", "shoal_task.border", "shoal_task.clock", "shoal_task.config", "shoal_task.event",
     "shoal_task.image", "shoal_task.kv", "shoal_task.model", "shoal_task.signal", "shoal_task.table",
-    "shoal_task.tensor", "shoal_task.upload",
+    "shoal_task.tensor", "shoal_task.train", "shoal_task.upload",
 )  # fmt: skip
 ENGINE_CORE = "device_agent.engine._core"
 # The engine's Python side: what plans a model for the shapes that a task gives it.
@@ -56,7 +56,9 @@ ENGINE_MODULES = (
         "plan.lower_pools", "plan.lower_products", "plan.lower_quantised", "plan.lower_recurrent",
         "plan.lower_reductions", "plan.lower_sampling", "plan.lower_signals", "plan.lower_windows",
         "plan.memory", "plan.normalisation", "plan.region", "plan.schedule", "plan.stage", "plan.target",
-        "plan.transforms", "plan.window",
+        "plan.transforms", "plan.window", "plan.words", "train", "train.gradients", "train.losses",
+        "train.optimizers", "train.rules", "train.rules_elementwise", "train.rules_indexing", "train.rules_products",
+        "train.rules_reductions", "train.rules_windows", "train.trainer", "train.views",
     )),
 )  # fmt: skip
 IMPORTLIB_EXTERNAL = "_frozen_importlib_external"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cloud.compiler.compile import compile_onnx
 from device_agent.engine import _core
 from device_agent.engine.model import parse_model
-from tests.helpers.arrays import LEVELS, Array, Level
+from tests.helpers.arrays import LEVELS, Array, Level, tensor_of
 from tests.helpers.graphs import node, onnx_model
 
 RNG = np.random.default_rng(5)
@@ -180,3 +180,15 @@ def test_chains_of_them(steps: list[str], batch: int, seed: int) -> None:
     # Numbers are kept of size about 1, so that the tolerance means the same in a chain.
     bounded = [step for pair in zip(steps, ["tanh"] * len(steps), strict=True) for step in pair]
     compare(chained(bounded), {"x": x}, LEVELS[-1])
+
+
+@pytest.mark.parametrize("pads", [[1, 0, 1, 2], [3, 0, 0, 0], [0, 2, 4, 1]])
+def test_windows_that_lie_in_the_padding_alone(pads: list[int]) -> None:
+    nodes = [node("Conv", "x w", "h", pads=pads, strides=[2, 2]), node("Relu", "h", "y")]
+    w = RNG.standard_normal((4, 4, 3, 2)).astype(np.float32)
+    data = onnx_model(nodes, {"x": [2, 4, 7, 6]}, ["y"], {"w": w})
+    x = RNG.standard_normal((2, 4, 7, 6)).astype(np.float32)
+    (made,) = parse_model(compile_onnx(data)).run(tensor_of(x))
+    session = ort.InferenceSession(data, providers=["CPUExecutionProvider"])
+    (want,) = session.run(None, {"x": x})
+    np.testing.assert_allclose(np.asarray(made), want, rtol=1e-5, atol=1e-5)

@@ -184,7 +184,8 @@ def _reciprocal(site: Site) -> Value:
 def _softplus(b: Builder, x: Value) -> Value:
     """log(1 + e^x) = max(x, 0) + log1p(e^-|x|), which does not overflow."""
     small = unary(b, "log1p", _exp(b, unary(b, "negative", unary(b, "absolute", x))))
-    return binary(b, "add", unary(b, "relu", x), small)
+    # maximum and not relu: at 0 its gradient is a half, as softplus has it.
+    return binary(b, "add", binary(b, "maximum", x, 0.0), small)
 
 
 def _exp(b: Builder, x: Value) -> Value:

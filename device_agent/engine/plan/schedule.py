@@ -99,7 +99,8 @@ class _Scheduler:
         if constant or not is_float(step):
             return None
         if step.op == "convolution" and len(step.operands[0][2]) == 4:
-            if step.operands[1][0].constant and step.outputs[0].size:
+            packs = step.operands[1][0].constant and step.outputs[0].size
+            if packs and _touches(_convolution_shape(step)):
                 ending = ending_of(step, self._readers, channel_axis=3)
                 return ending, lambda: self._convolve(step, ending)
         elif step.op in ("matmul", "gemm") and step.operands[1][0].constant:
@@ -493,6 +494,17 @@ class _Scheduler:
         ending.parts.append(step)
         ending.out = step.outputs[0]
         return number if step.op == "multiply" else 1.0 / number
+
+
+def _touches(shape: ConvolutionShape) -> bool:
+    """Whether every window reads the picture: the kernels take none that lies in the padding alone."""
+    top, left = shape.pad_top, shape.pad_left
+    down = shape.dilation_height * (shape.kernel_height - 1) + 1
+    across = shape.dilation_width * (shape.kernel_width - 1) + 1
+    last_row = (shape.out_height - 1) * shape.stride_height
+    last_column = (shape.out_width - 1) * shape.stride_width
+    rows = top < down and last_row < shape.in_height + top
+    return rows and left < across and last_column < shape.in_width + left
 
 
 def _convolution_shape(step: Step) -> ConvolutionShape:

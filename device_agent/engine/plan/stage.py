@@ -70,7 +70,7 @@ def plan_stage(
     Raises:
         PlanError: an operator does not fit the shapes that it is given.
     """
-    tracer = _Tracer(around)
+    tracer = Tracer(around)
     end = start
     while end < len(operators) and BY_NAME[operators[end].op].kind is not OpClass.CONTROL:
         try:
@@ -94,18 +94,31 @@ def _label(operator: Operator) -> str:
     return f"{operator.op} that makes '{next(filter(None, operator.outputs), '')}'"
 
 
-class _Tracer:
-    """Lowers operators one after the other."""
+class Tracer:
+    """Lowers operators one after the other.
+
+    Attributes:
+        builder: The steps so far.
+        reader: What was read of tensors that are there.
+        values: What is there, by name: inputs of the stage, and constants.
+        made: What operators made, by name.
+    """
 
     def __init__(self, around: Surroundings) -> None:
         self.builder = Builder()
         self.reader = Reader(around.contents)
-        self.values: dict[str, Value] = {}  # of what is there
+        self.values: dict[str, Value] = {}
         self.made: dict[str, Value] = {}
         self._around = around
 
     def lower(self, operator: Operator) -> None:
-        values = [self._value(name) if name else None for name in operator.inputs]
+        """Makes an operator's outputs.
+
+        Raises:
+            Unknown: it needs numbers that a step computes.
+            PlanError: it does not fit the shapes that it is given.
+        """
+        values = [self.value(name) if name else None for name in operator.inputs]
         site = Site(self.builder, self.reader, operator, values)
         try:
             result = LOWERINGS[operator.op](site)
@@ -117,7 +130,8 @@ class _Tracer:
                 assert value is not None, (operator.op, name)
                 self.made[name] = value
 
-    def _value(self, name: str) -> Value:
+    def value(self, name: str) -> Value:
+        """A tensor by its name: made, a constant, or else an input of the stage."""
         found = self.made.get(name) or self.values.get(name)
         if found is None:
             constant = self._around.constants.get(name)

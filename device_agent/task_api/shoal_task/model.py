@@ -1,10 +1,15 @@
 """Compiled models: loaded once per process, their weights shared by all VMs."""
 
 from device_agent.engine.errors import EngineError
-from device_agent.engine.model import Model, load_model
+from device_agent.engine.model import Model, load_model, parse_model
 from shoal_task.border import resource_path
 
-__all__ = ["Model", "load"]
+TYPE_CHECKING = False  # not from typing: its import would double the time that a VM takes to load
+
+if TYPE_CHECKING:
+    from collections.abc import Buffer
+
+__all__ = ["Model", "load", "parse"]
 
 
 def load(path: str) -> Model:
@@ -16,5 +21,17 @@ def load(path: str) -> Model:
     """
     try:
         return load_model(resource_path(path))
+    except EngineError as error:
+        raise ValueError(str(error)) from error
+
+
+def parse(data: "Buffer") -> Model:
+    """A model from a file's bytes, such as a trainer makes; its weights are this VM's own.
+
+    Raises:
+        ValueError: the bytes are no compiled model, or one for another engine.
+    """
+    try:
+        return parse_model(data)
     except EngineError as error:
         raise ValueError(str(error)) from error

@@ -14,10 +14,12 @@ from shoal_task import (
     image,
     kv,
     log,
+    model,
     signal,
     table,
     tensor,
     testing,
+    train,
     upload,
 )
 from shoal_task.border import resource_path
@@ -67,7 +69,9 @@ def test_everything_it_names_is_there() -> None:
         assert getattr(tensor, name) is not None
 
 
-@pytest.mark.parametrize("module", [clock, config, image, kv, signal, table, tensor, upload])
+@pytest.mark.parametrize(
+    "module", [clock, config, image, kv, model, signal, table, tensor, train, upload]
+)
 def test_all_that_it_offers_is_documented(module: ModuleType) -> None:
     page = (Path(__file__).parents[3] / "docs/reference/guest.md").read_text()
     offered = getattr(module, "__all__", None) or [
