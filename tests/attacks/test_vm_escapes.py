@@ -58,6 +58,9 @@ CLOSED = {
     "a library by its loader": "import _imp, _frozen_importlib as f; "
     "_imp.create_dynamic(f.ModuleSpec('_posixsubprocess', None, "
     f"origin={getattr(_posixsubprocess, '__file__', 'x.so')!r}))",
+    "a dangling weak reference by a ParamSpec's args": "import weakref\n    type A[**P] = int\n"
+    "    weakref.ref(A.__type_params__[0].args)",
+    "a dangling weak reference by typing's type": "import _typing, _weakref; _weakref.ref(_typing.ParamSpecKwargs(1))",
     "a built-in by its loader": "import _imp, _frozen_importlib as f; "
     "_imp.create_builtin(f.ModuleSpec('posix', None, origin='built-in'))",
 }
@@ -85,6 +88,19 @@ async def test_refused_and_nothing_changed(
     assert dict(os.environ) == environment
     assert os.fstat(0).st_ino == descriptors.st_ino
     assert os.umask(mask) == mask
+
+
+async def test_weak_references_to_other_types_of_typing_are_made(pool: InterpreterPool) -> None:
+    source = """
+        import typing, weakref
+        def on_event(event):
+            type A[T, **P, *Ts] = int
+            for one in A.__type_params__:
+                assert weakref.ref(one)() is one
+            assert str(typing.Callable[A.__type_params__[1], int]) == "typing.Callable[P, int]"
+    """
+    result = await pool.run(make_spec(source), make_event())
+    assert (result.outcome, result.message) == ("ok", "")
 
 
 async def test_the_agents_environment_and_paths_are_not_to_be_seen(

@@ -229,6 +229,21 @@ bool make_types(Vm& vm, PyObject* border) {
          PyModule_AddObjectRef(border, "LimitReached", vm.limit_type) == 0;
 }
 
+// CPython 3.13 frees P.args and P.kwargs of a ParamSpec without telling their weak references, which then point at memory
+// that is used again. So none can be made: the two types, which are each interpreter's own, lose the place for them.
+bool close_dangling_weakrefs() {
+  PyObject* typing = PyImport_ImportModule("_typing");
+  bool closed = typing != nullptr;
+  for (const char* name : {"ParamSpecArgs", "ParamSpecKwargs"}) {
+    PyObject* type = closed ? PyObject_GetAttrString(typing, name) : nullptr;
+    closed = type != nullptr && PyType_Check(type) && (PyType_GetFlags(reinterpret_cast<PyTypeObject*>(type)) & Py_TPFLAGS_HEAPTYPE) != 0;
+    if (closed) reinterpret_cast<PyTypeObject*>(type)->tp_weaklistoffset = 0;
+    Py_XDECREF(type);
+  }
+  Py_XDECREF(typing);
+  return closed && PyDict_DelItemString(PyImport_GetModuleDict(), "_typing") == 0;
+}
+
 bool run_glue(Vm& vm) {
   PyObject* code = unmarshal(table().glue);
   PyObject* names = code == nullptr ? nullptr : PyDict_New();
@@ -266,7 +281,8 @@ bool set_module_table(ModuleTable modules, std::string glue) {
 
 bool boot_guest(Vm& vm, std::string* why) {
   PyObject* border = make_border();
-  bool ready = border != nullptr && make_types(vm, border) && PyDict_SetItemString(PyImport_GetModuleDict(), "_shoal", border) == 0 && run_glue(vm);
+  bool ready = border != nullptr && make_types(vm, border) && PyDict_SetItemString(PyImport_GetModuleDict(), "_shoal", border) == 0 &&
+               close_dangling_weakrefs() && run_glue(vm);
   Py_XDECREF(border);
   if (!ready) *why = raised();
   return ready;
