@@ -22,7 +22,7 @@ struct Keeper {  // never destroyed: its thread outlives static destructors
   std::condition_variable ended;
   std::vector<std::shared_ptr<Vm>> all;
   Counters count;
-  bool draining = false;
+  std::atomic<bool> draining{false};  // set under the mutex
   std::atomic<int64_t> next_wake_ns{kNever};
   std::atomic<bool> poked{false};
   std::counting_semaphore<> wake{0};
@@ -210,11 +210,13 @@ void kill_locked(Vm& vm, Reason reason) {
   }
 }
 
-void enlist(const std::shared_ptr<Vm>& vm) {
+bool enlist(const std::shared_ptr<Vm>& vm) {
   std::lock_guard lock(keeper().mutex);
+  if (keeper().draining.load()) return false;
   keeper().all.push_back(vm);
   ++keeper().count.live;
   ++keeper().count.created;
+  return true;
 }
 
 void strike_off(const Vm& vm) {
@@ -237,16 +239,13 @@ Counters counters() {
   return now;
 }
 
-bool draining() {
-  std::lock_guard lock(keeper().mutex);
-  return keeper().draining;
-}
+bool draining() { return keeper().draining.load(); }
 
 uint64_t drain(int64_t timeout_ns) {
   Keeper& self = keeper();
   {
     std::lock_guard lock(self.mutex);
-    self.draining = true;
+    self.draining.store(true);
   }
   for (const auto& vm : snapshot()) {
     vm->close();

@@ -37,12 +37,12 @@ Reason memory_reason(const Vm& vm);
 
 int kill_trace(PyObject*, PyFrameObject*, int what, PyObject*);
 
-void enlist(const std::shared_ptr<Vm>& vm);
+bool enlist(const std::shared_ptr<Vm>& vm);  // false when the process drains: what is enlisted, a drain sees
 void strike_off(const Vm& vm);  // `vm` has ended, and its memory was reclaimed
 Counters counters();
 
 // Refuses new VMs, kills and closes all, and waits until they have ended; how many are still there.
 uint64_t drain(int64_t timeout_ns);
-bool draining();
+bool draining();  // a run that begins under this is killed at once
 
 }  // namespace shoal

@@ -18,7 +18,7 @@ namespace {
 constexpr int64_t kCloseNs = 500'000'000;
 constexpr int kTracebackFrames = 3;
 constexpr int64_t kMib = 1024 * 1024;
-constexpr int64_t kLookOutNs = 40'000;
+constexpr int64_t kLookOutNs = 40'000;  // at least, when it does
 constexpr int64_t kBusyGapNs = 200'000;
 
 thread_local Vm* t_vm __attribute__((tls_model("initial-exec"))) = nullptr;
@@ -63,7 +63,7 @@ void begin(Vm& vm, Phase phase, uint64_t run, int64_t wall_ns) {
     vm.answered = false;
     vm.deadline_ns.store(began + wall_ns);
     vm.cpu_until_ns = limited ? clock_ns(vm.cpu_clock) + vm.spec.cpu_ns : 0;
-    if (vm.cancelled == run && phase != Phase::close) kill_locked(vm, Reason::cancelled);
+    if (phase != Phase::close && (vm.cancelled == run || draining())) kill_locked(vm, Reason::cancelled);
   }
   watch(began + (limited ? std::min(wall_ns, vm.spec.cpu_ns) : wall_ns));
 }
@@ -217,30 +217,31 @@ void forbid_python(Vm& vm) {
 }
 
 // Waking a thread costs more than a short run. While calls follow each other closely the thread looks out for the next
-// for a moment before it sleeps; a VM that is called now and then never does.
+// for a moment before it sleeps; a VM that is called now and then never does. It looks out for twice as long as the last
+// call was in coming: one that both sides slept through comes late, and the next must not be slept through for that.
 void look_out(Vm& vm) {
-  int64_t began = now_ns();
-  while (!vm.called.load(std::memory_order_acquire) && now_ns() - began < kLookOutNs) pause();
+  int64_t until = now_ns() + vm.looks_out_ns.load(std::memory_order_relaxed);
+  while (!vm.called.load(std::memory_order_acquire) && now_ns() < until) pause();
 }
 
-bool next_job(Vm& vm, Job* job, bool busy) {
-  if (busy) look_out(vm);
+bool next_job(Vm& vm, Job* job) {
+  look_out(vm);
   std::unique_lock lock(vm.mutex);
-  vm.called.store(false);
   vm.changed.wait(lock, [&] { return vm.closing || vm.spent || !vm.jobs.empty(); });
   if (vm.spent || vm.jobs.empty()) return false;
   *job = std::move(vm.jobs.front());
   vm.jobs.pop_front();
+  // What called for this job must not end the next look-out at once.
+  if (vm.jobs.empty() && !vm.closing) vm.called.store(false);
   return true;
 }
 
 void serve(Vm& vm) {
   run_phase(vm, Phase::load, 0, vm.spec.load_ns, act_load);
   Job job;
-  bool busy = false;
-  for (int64_t idle = now_ns(); next_job(vm, &job, busy); idle = now_ns()) {
-    busy = now_ns() - idle < kBusyGapNs;
-    vm.alert.store(busy, std::memory_order_relaxed);
+  for (int64_t idle = now_ns(); next_job(vm, &job); idle = now_ns()) {
+    int64_t gap = now_ns() - idle;
+    vm.looks_out_ns.store(gap < kBusyGapNs ? std::clamp(2 * gap, kLookOutNs, kBusyGapNs) : 0, std::memory_order_relaxed);
     run_phase(vm, Phase::run, job.run, vm.spec.wall_ns, act_run, std::move(job.event));
   }
 }
@@ -401,7 +402,7 @@ bool Vm::submit(Job job) {
 
 std::optional<Message> Vm::call(Job job, int64_t spin_ns, bool* taken) {
   int64_t began = now_ns();
-  bool awake = alert.load(std::memory_order_relaxed) && began - answered_ns.load(std::memory_order_relaxed) < kLookOutNs &&
+  bool awake = began - answered_ns.load(std::memory_order_relaxed) < looks_out_ns.load(std::memory_order_relaxed) &&
                run_ns.load(std::memory_order_relaxed) < spin_ns;
   if (awake) handoff.store(waits, std::memory_order_relaxed);
   *taken = submit(std::move(job));
@@ -447,7 +448,7 @@ void set_engine(WorkFor door) { g_work_for = door; }
 Vm* current_vm() { return t_vm; }
 
 bool start(std::shared_ptr<Vm> vm, std::string* why) {
-  if (draining()) {
+  if (!enlist(vm)) {
     *why = "the process is draining";
     return false;
   }
@@ -456,7 +457,6 @@ bool start(std::shared_ptr<Vm> vm, std::string* why) {
   pthread_attr_setstacksize(&attributes, kStackBytes);
   pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
   auto held = std::make_unique<std::shared_ptr<Vm>>(vm);
-  enlist(vm);
   pthread_t thread;
   int failed = pthread_create(&thread, &attributes, thread_main, held.get());
   pthread_attr_destroy(&attributes);

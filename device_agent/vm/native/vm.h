@@ -101,7 +101,7 @@ struct Vm : std::enable_shared_from_this<Vm> {
   enum Handoff : int { nobody, waits, being_filled, filled };
   std::atomic<int> handoff{nobody};
   Message handed;
-  std::atomic<bool> alert{false};       // the thread looks out for the next job after this one
+  std::atomic<int64_t> looks_out_ns{0};  // how long the thread looks out for the next job after this one; 0: it does not
   std::atomic<int64_t> answered_ns{0};  // when the last run was answered, and how long it took
   std::atomic<int64_t> run_ns{0};
 

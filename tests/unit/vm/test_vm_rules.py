@@ -152,6 +152,34 @@ def test_k5_a_process_ends_with_guests_running_by_drain_and_exit() -> None:
     )
 
 
+def test_k5_a_drain_ends_what_has_not_begun_yet() -> None:
+    """VMs that boot, and would then load or run for ever; none is made afterwards."""
+    _assert_fine(
+        """
+        endless = "while True: pass"
+        busy = "def on_event(event):\\n    while True: pass"
+        async def main():
+            pool = InterpreterPool(VmSettings(load_ms=60_000, vms_memory_mib_max=4_096, runs_parallel_max=8))
+            limits = VmLimits(wall_ms=60_000)
+            runs = []
+            for number in range(3):
+                for source in (endless, busy):
+                    spec = make_spec(source, key=f"{number}{source}", limits=limits)
+                    runs.append(asyncio.ensure_future(pool.run(spec, make_event())))
+            while _host.counters()["created"] < 6:
+                await asyncio.sleep(0)
+            print(_host.drain(10_000), "left", flush=True)
+            try:
+                await asyncio.wait_for(pool.run(make_spec(busy, key="late"), make_event()), 10)
+            except Exception as error:
+                print(error, flush=True)
+            process.drain_and_exit(0)
+        asyncio.run(main())
+        """,
+        said="0 left\nno VM for late: the process is draining\n",
+    )
+
+
 def test_k5_falling_out_of_main_with_guests_running_is_caught() -> None:
     _assert_fine("""
         import threading
