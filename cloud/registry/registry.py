@@ -44,7 +44,9 @@ from device_agent.tasks.names import Namespace, sha256_digest, target_path
 
 PREPARED, PUBLISHED = "prepared", "published"
 SOURCE, MANIFEST, BYTECODE, RESOURCE = "source", "manifest", "bytecode", "resource"
-UNSIGNED = "unsigned"  # bytecode of a published version that its publisher has not signed yet
+UNSIGNED = (
+    "unsigned"  # bytecode that was added to a version, and that its publisher has not signed yet
+)
 MODEL_SUFFIX = ".shoalmodel"
 Row = Mapping[str, Any]
 
@@ -190,7 +192,7 @@ class TaskRegistry:
         files: Sequence[_File],
     ) -> bool:
         """Stores builds for Pythons that a known version has none for; whether some wait for their signature."""
-        version, published = int(known["version"]), known["state"] == PUBLISHED
+        version = int(known["version"])
         rows = await connection.execute(
             sa.select(version_files.c.kind, version_files.c.python_tag).where(
                 *_is_file_of(namespace, task, version),
@@ -198,15 +200,15 @@ class TaskRegistry:
             )
         )
         there = {row.python_tag: row.kind for row in rows}
-        where, kind = Namespace.parse(namespace), UNSIGNED if published else BYTECODE
+        where = Namespace.parse(namespace)
         new = [
-            _file_row(where, task, version, replace(file, kind=kind))
+            _file_row(where, task, version, replace(file, kind=UNSIGNED))
             for file in files
             if file.kind == BYTECODE and file.python_tag not in there
         ]
         if new:
             await connection.execute(sa.insert(version_files), new)
-        return UNSIGNED in there.values() or (published and bool(new))
+        return UNSIGNED in there.values() or bool(new)
 
     async def _targets(self, namespace: str, task: str, version: int) -> tuple[TargetToSign, ...]:
         rows = await self.files(namespace, task, version)
@@ -245,11 +247,12 @@ class TaskRegistry:
                 .values(state=PUBLISHED, published_at_ms=now_ms, published_by=actor)
             )
             detail = {"version": version, "digest": found["digest"]}
+            added = await _sign_builds(connection, namespace, task, version, targets)
             if changed.rowcount:
                 await append_audit(
                     connection, namespace, actor, "task.publish", task, detail, now_ms
                 )
-            elif await _sign_builds(connection, namespace, task, version):
+            elif added:
                 await bump_epoch(connection, namespace, "release", task, now_ms)
                 await append_audit(connection, namespace, actor, "task.build", task, detail, now_ms)
 
@@ -389,12 +392,20 @@ def _is_file_of(namespace: str, task: str, version: int) -> tuple[sa.ColumnEleme
 
 
 async def _sign_builds(
-    connection: AsyncConnection, namespace: str, task: str, version: int
+    connection: AsyncConnection,
+    namespace: str,
+    task: str,
+    version: int,
+    signed: Sequence[TargetToSign],
 ) -> bool:
-    """Makes builds that were signed now part of the version; whether there were any."""
+    """Makes builds that were signed now part of the version, and no others; whether there were any."""
     changed = await connection.execute(
         sa.update(version_files)
-        .where(*_is_file_of(namespace, task, version), version_files.c.kind == UNSIGNED)
+        .where(
+            *_is_file_of(namespace, task, version),
+            version_files.c.kind == UNSIGNED,
+            version_files.c.target.in_([target.target for target in signed]),
+        )
         .values(kind=BYTECODE)
     )
     return changed.rowcount > 0

@@ -77,7 +77,7 @@ task_versions = sa.Table(
 )
 
 # Files of a version. kind: source (stays in the cloud) | manifest | bytecode | resource (these three are TUF targets) |
-# unsigned (bytecode that was added to a published version and waits for its publisher's signature).
+# unsigned (bytecode that was added to a version later and waits for its publisher's signature).
 version_files = sa.Table(
     "version_files",
     metadata,

@@ -58,7 +58,7 @@ ENGINE_MODULES = (
         "plan.memory", "plan.normalisation", "plan.region", "plan.schedule", "plan.stage", "plan.target",
         "plan.transforms", "plan.window", "plan.words", "train", "train.gradients", "train.losses",
         "train.optimizers", "train.rules", "train.rules_elementwise", "train.rules_indexing", "train.rules_products",
-        "train.rules_reductions", "train.rules_windows", "train.trainer", "train.views",
+        "train.rules_reductions", "train.rules_convolution", "train.rules_pools", "train.trainer", "train.views",
     )),
 )  # fmt: skip
 IMPORTLIB_EXTERNAL = "_frozen_importlib_external"

@@ -11,7 +11,7 @@ from device_agent.engine.plan.ir import PlanError
 from tests.helpers.arrays import tensor_of
 from tests.helpers.onnx_cases import Case, array_of, difference, node_cases
 
-pytest.importorskip("torch")
+pytest.importorskip("torch", reason="5 GB: `make test-torch` installs it beside")
 backend = pytest.importorskip("cloud.backends.torch_backend")
 
 LEAST_RIGHT = 0.85  # of the eligible cases that compile

@@ -81,6 +81,36 @@ class ConvolutionShape:
     pad_top: int = 0
     pad_left: int = 0
 
+    @classmethod
+    def of(
+        cls,
+        words: Sequence[int],
+        given: Sequence[int],
+        weights: Sequence[int],
+        made: Sequence[int],
+    ) -> "ConvolutionShape":
+        """Of the atom's attributes and the shapes of its pictures (N, C, H, W), weights and results."""
+        groups, *windows = words
+        (sh, dh, top, _), (sw, dw, left, _) = windows[:4], windows[4:]
+        return cls(
+            batch=given[0],
+            groups=groups,
+            in_channels=given[1],
+            in_height=given[2],
+            in_width=given[3],
+            out_channels=weights[0],
+            out_height=made[2],
+            out_width=made[3],
+            kernel_height=weights[2],
+            kernel_width=weights[3],
+            stride_height=sh,
+            stride_width=sw,
+            dilation_height=dh,
+            dilation_width=dw,
+            pad_top=top,
+            pad_left=left,
+        )
+
     @property
     def taps(self) -> int:
         """Products a channel and result."""
@@ -102,6 +132,19 @@ class ConvolutionShape:
             (self.out_width - 1) * self.stride_width
             + self.dilation_width * (self.kernel_width - 1)
             + 1
+        )
+
+    @property
+    def touches(self) -> bool:
+        """Whether every window reads the picture: the kernels take none that lies in the padding alone."""
+        down = self.dilation_height * (self.kernel_height - 1) + 1
+        across = self.dilation_width * (self.kernel_width - 1) + 1
+        first = self.pad_top < down and self.pad_left < across
+        last_row, last_column = self.read_height - down, self.read_width - across
+        return (
+            first
+            and last_row < self.in_height + self.pad_top
+            and last_column < self.in_width + self.pad_left
         )
 
     @property

@@ -100,7 +100,7 @@ class _Scheduler:
             return None
         if step.op == "convolution" and len(step.operands[0][2]) == 4:
             packs = step.operands[1][0].constant and step.outputs[0].size
-            if packs and _touches(_convolution_shape(step)):
+            if packs and _convolution_shape(step).touches:
                 ending = ending_of(step, self._readers, channel_axis=3)
                 return ending, lambda: self._convolve(step, ending)
         elif step.op in ("matmul", "gemm") and step.operands[1][0].constant:
@@ -496,41 +496,9 @@ class _Scheduler:
         return number if step.op == "multiply" else 1.0 / number
 
 
-def _touches(shape: ConvolutionShape) -> bool:
-    """Whether every window reads the picture: the kernels take none that lies in the padding alone."""
-    top, left = shape.pad_top, shape.pad_left
-    down = shape.dilation_height * (shape.kernel_height - 1) + 1
-    across = shape.dilation_width * (shape.kernel_width - 1) + 1
-    last_row = (shape.out_height - 1) * shape.stride_height
-    last_column = (shape.out_width - 1) * shape.stride_width
-    rows = top < down and last_row < shape.in_height + top
-    return rows and left < across and last_column < shape.in_width + left
-
-
 def _convolution_shape(step: Step) -> ConvolutionShape:
-    group, *window = step.attributes
-    (sh, dh, top, _), (sw, dw, left, _) = window[:4], window[4:]
-    n, c, h, w = step.operands[0][2]
-    m, _, kh, kw = step.operands[1][2]
-    out = step.outputs[0].shape
-    return ConvolutionShape(
-        batch=n,
-        groups=group,
-        in_channels=c,
-        in_height=h,
-        in_width=w,
-        out_channels=m,
-        out_height=out[2],
-        out_width=out[3],
-        kernel_height=kh,
-        kernel_width=kw,
-        stride_height=sh,
-        stride_width=sw,
-        dilation_height=dh,
-        dilation_width=dw,
-        pad_top=top,
-        pad_left=left,
-    )
+    x, w = step.operands[:2]
+    return ConvolutionShape.of(step.attributes, x[2], w[2], step.outputs[0].shape)
 
 
 def _is_product(step: Step) -> bool:

@@ -69,7 +69,9 @@ def _product_seconds(
     if 0 in made.shape:
         return None
     if command.op == "convolution" and len(made.shape) == _PICTURE:
-        choices = convolution_choices(_convolution(command, given, made), machine)
+        x, w = given[:2]
+        shape = ConvolutionShape.of(command.attributes, x.shape, w.shape, made.shape)
+        choices = convolution_choices(shape, machine)
         return min(choice.quantity.seconds(machine, threads) for choice in choices)
     if command.op == "matmul" and len(given[1].shape) > 1:
         k, n = given[1].shape[-2:]
@@ -77,30 +79,6 @@ def _product_seconds(
         (packed,) = matmul_choices(rows_in_all, k, n, machine)
         return packed.quantity.seconds(machine, threads)
     return None
-
-
-def _convolution(command: Command, given: Sequence[TensorRow], made: TensorRow) -> ConvolutionShape:
-    group, *words = command.attributes
-    (down, dilated_down, top, _), (across, dilated_across, left, _) = words[:4], words[4:]
-    (batch, channels, height, width), kernel = given[0].shape, given[1].shape
-    return ConvolutionShape(
-        batch=batch,
-        groups=group,
-        in_channels=channels,
-        in_height=height,
-        in_width=width,
-        out_channels=made.shape[1],
-        out_height=made.shape[2],
-        out_width=made.shape[3],
-        kernel_height=kernel[2],
-        kernel_width=kernel[3],
-        stride_height=down,
-        stride_width=across,
-        dilation_height=dilated_down,
-        dilation_width=dilated_across,
-        pad_top=top,
-        pad_left=left,
-    )
 
 
 def _flops(command: Command, given: Sequence[TensorRow], made: TensorRow) -> float:

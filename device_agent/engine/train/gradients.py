@@ -14,12 +14,13 @@ from collections.abc import Sequence
 
 from device_agent.engine.ops import Dtype
 from device_agent.engine.plan.ir import Builder, PlanError, Step, Value
-from device_agent.engine.plan.transforms import filled, reshape
+from device_agent.engine.plan.transforms import reshape
+from device_agent.engine.train import rules_convolution as _convolution  # noqa: F401
 from device_agent.engine.train import rules_elementwise as _elementwise  # noqa: F401 - fills the table
 from device_agent.engine.train import rules_indexing as _indexing  # noqa: F401
+from device_agent.engine.train import rules_pools as _pools  # noqa: F401
 from device_agent.engine.train import rules_products as _products  # noqa: F401
 from device_agent.engine.train import rules_reductions as _reductions  # noqa: F401
-from device_agent.engine.train import rules_windows as _windows  # noqa: F401
 from device_agent.engine.train.rules import RULES, Place
 from device_agent.engine.train.views import raster_gradients, returned, total
 
@@ -86,8 +87,3 @@ def _backward(
         returned(b, part, operand) if part is not None and need else None
         for part, operand, need in zip(parts, step.operands, needs, strict=True)
     ]
-
-
-def zeros_like(b: Builder, value: Value) -> Value:
-    """Zeros in a value's shape: the gradient of what nothing hangs on."""
-    return filled(b, value.dtype, value.shape, 0)

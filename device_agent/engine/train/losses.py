@@ -22,7 +22,7 @@ from device_agent.engine.plan.arithmetic import (
     unary,
     where,
 )
-from device_agent.engine.plan.ir import Builder, PlanError, Shape, Value
+from device_agent.engine.plan.ir import Builder, PlanError, Value
 from device_agent.engine.plan.transforms import reshape
 
 
@@ -90,7 +90,4 @@ class MeanSquaredError:
 
 
 def _mean(b: Builder, x: Value) -> Value:
-    return reshape(b, reduce(b, "reduce_mean", x, range(len(x.shape))), _SCALAR)
-
-
-_SCALAR: Shape = ()
+    return reshape(b, reduce(b, "reduce_mean", x, range(len(x.shape))), ())

@@ -16,6 +16,25 @@ from device_agent.engine.plan.arithmetic import binary, unary
 from device_agent.engine.plan.ir import Builder, Value
 
 
+@dataclass(frozen=True, slots=True)
+class Moving:
+    """What is moved.
+
+    Attributes:
+        b: Where the steps go.
+        parameter: As it is.
+        gradient: Of the loss, in the parameter's shape.
+        states: What the optimiser kept for it, in the parameter's shape.
+        numbers: Those of this step, without axes.
+    """
+
+    b: Builder
+    parameter: Value
+    gradient: Value
+    states: Sequence[Value]
+    numbers: Sequence[Value]
+
+
 class Optimizer(Protocol):
     """How a parameter moves."""
 
@@ -28,15 +47,8 @@ class Optimizer(Protocol):
         """What comes into the plan at a step; the first step is 1."""
         ...
 
-    def build(
-        self,
-        b: Builder,
-        parameter: Value,
-        gradient: Value,
-        states: Sequence[Value],
-        numbers: Sequence[Value],
-    ) -> tuple[Value, list[Value]]:
-        """The moved parameter and the new states; `numbers` have no axes."""
+    def build(self, at: Moving) -> tuple[Value, list[Value]]:
+        """The moved parameter and the new states."""
         ...
 
 
@@ -63,24 +75,19 @@ class Sgd:
         """The rate."""
         return (self.rate,)
 
-    def build(
-        self,
-        b: Builder,
-        parameter: Value,
-        gradient: Value,
-        states: Sequence[Value],
-        numbers: Sequence[Value],
-    ) -> tuple[Value, list[Value]]:
+    def build(self, at: Moving) -> tuple[Value, list[Value]]:
         """The moved parameter and the new direction."""
+        b, direction = at.b, at.gradient
         if self.weight_decay:
-            decay = binary(b, "multiply", parameter, self.weight_decay)
-            gradient = binary(b, "add", gradient, decay)
+            decay = binary(b, "multiply", at.parameter, self.weight_decay)
+            direction = binary(b, "add", direction, decay)
         kept: list[Value] = []
         if self.momentum:
-            gradient = binary(b, "add", binary(b, "multiply", states[0], self.momentum), gradient)
-            kept = [gradient]
-        moved = binary(b, "subtract", parameter, binary(b, "multiply", gradient, numbers[0]))
-        return moved, kept
+            last = binary(b, "multiply", at.states[0], self.momentum)
+            direction = binary(b, "add", last, direction)
+            kept = [direction]
+        step = binary(b, "multiply", direction, at.numbers[0])
+        return binary(b, "subtract", at.parameter, step), kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,28 +118,19 @@ class Adam:
         first, second = 1 - self.mean_decay**step, 1 - self.square_decay**step
         return (self.rate / first, second**0.5, 1 - self.rate * self.weight_decay)
 
-    def build(
-        self,
-        b: Builder,
-        parameter: Value,
-        gradient: Value,
-        states: Sequence[Value],
-        numbers: Sequence[Value],
-    ) -> tuple[Value, list[Value]]:
+    def build(self, at: Moving) -> tuple[Value, list[Value]]:
         """The moved parameter and the new running means."""
-        mean = _running(b, states[0], gradient, self.mean_decay)
-        square = _running(
-            b, states[1], binary(b, "multiply", gradient, gradient), self.square_decay
-        )
-        root = binary(b, "divide", unary(b, "sqrt", square), numbers[1])
+        b, (rate, correction, left) = at.b, at.numbers
+        mean = _running(b, at.states[0], at.gradient, self.mean_decay)
+        squared = binary(b, "multiply", at.gradient, at.gradient)
+        square = _running(b, at.states[1], squared, self.square_decay)
+        root = binary(b, "divide", unary(b, "sqrt", square), correction)
         step = binary(
-            b,
-            "divide",
-            binary(b, "multiply", mean, numbers[0]),
-            binary(b, "add", root, self.epsilon),
+            b, "divide", binary(b, "multiply", mean, rate), binary(b, "add", root, self.epsilon)
         )
+        parameter = at.parameter
         if self.weight_decay:
-            parameter = binary(b, "multiply", parameter, numbers[2])
+            parameter = binary(b, "multiply", parameter, left)
         return binary(b, "subtract", parameter, step), [mean, square]
 
 

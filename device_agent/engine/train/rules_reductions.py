@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from device_agent.engine.ops import Dtype
 from device_agent.engine.plan.arithmetic import binary, cast, compare, reduce, reduced_shape
 from device_agent.engine.plan.ir import Value
@@ -31,9 +33,7 @@ def _sum(at: Place) -> list[Value | None]:
 
 @gradient_of("reduce_mean")
 def _mean(at: Place) -> list[Value | None]:
-    count = 1
-    for axis in _axes(at):
-        count *= at.shape(0)[axis]
+    count = prod(at.shape(0)[axis] for axis in _axes(at))
     return [_spread(at, binary(at.b, "divide", at.gradient, float(max(1, count))))]
 
 

@@ -31,7 +31,7 @@ from device_agent.engine.plan.stage import Surroundings, Tracer
 from device_agent.engine.settings import PLAN_LIMITS
 from device_agent.engine.train.gradients import gradients
 from device_agent.engine.train.losses import Loss
-from device_agent.engine.train.optimizers import Optimizer
+from device_agent.engine.train.optimizers import Moving, Optimizer
 
 _TARGETS = "shoal.targets"
 _RUNNING = {"batch_normalization": (3, 4)}  # inputs that statistics fill, not gradients
@@ -158,7 +158,7 @@ class Trainer:
         for (name, weight), slope in zip(weights.items(), slopes, strict=True):
             if slope is not None:
                 states = [tracer.value(state) for state in self._state_names(name)]
-                moved[name], new = self._optimizer.build(b, weight, slope, states, numbers)
+                moved[name], new = self._optimizer.build(Moving(b, weight, slope, states, numbers))
                 kept.extend(new)
         if not moved:
             raise PlanError(f"no parameter has part in '{self._output}'; name others")

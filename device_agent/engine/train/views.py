@@ -12,6 +12,7 @@ Rules of this module:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 from device_agent.engine.plan.arithmetic import binary, reduce
 from device_agent.engine.plan.ir import Builder, Operand, Shape, Step, Value
@@ -24,7 +25,7 @@ _REGION_WORDS = 12
 def seen(b: Builder, operand: Operand) -> Value:
     """An operand as a value of its own shape."""
     base, dtype, shape, shift, strides = operand
-    if shift == 0 and base.size == _count(shape) and strides == strides_of(shape):
+    if shift == 0 and base.size == prod(shape) and strides == strides_of(shape):
         return reshape(b, base, shape)
     return _read(b, base, dtype, shape, shift, strides)
 
@@ -91,7 +92,7 @@ def _put_back(
         (n, source, stride)
         for (n, stride), source in zip(views, strides_of(gradient.shape), strict=True)
     )
-    whole = _count([n for n, _ in views]) == size
+    whole = prod(n for n, _ in views) == size
     return b.move(gradient.dtype, (size,), [(gradient, 0, start, axes)], None if whole else 0)
 
 
@@ -104,10 +105,3 @@ def _crossing(views: tuple[tuple[int, int], ...]) -> int | None:
             return i
         reach += stride * (n - 1)
     return None
-
-
-def _count(shape: Sequence[int]) -> int:
-    out = 1
-    for n in shape:
-        out *= n
-    return out

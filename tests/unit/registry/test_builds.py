@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -273,3 +274,23 @@ async def test_a_version_that_was_only_prepared_gets_them_at_once(
     published = await site.publish(upload())
     assert published.version == prepared.version
     assert len(await bundles_of(database, published.version)) == 2
+
+
+@with_another_python
+async def test_a_build_that_comes_while_a_version_is_published_waits(
+    site: Site, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.registry = with_pythons(site, database)
+    prepared = await site.prepare(upload())
+    accept = site.repository.publish
+
+    async def accepted_slowly(*signed: Any) -> None:
+        """The signatures are accepted, and before the row says so another cloud adds a build."""
+        await accept(*signed)
+        await with_pythons(site, database, OTHER).prepare(NAMESPACE, upload(), "bob")
+
+    monkeypatch.setattr(site.repository, "publish", accepted_slowly)
+    await site.registry.publish(NAMESPACE, "digits", prepared.version, site.sign(prepared), "ann")
+    assert await bundles_of(database, prepared.version) == {python_tag()}
+    rows = await site.registry.files(NAMESPACE, "digits", prepared.version)
+    assert [row["kind"] for row in rows].count(UNSIGNED) == 1

@@ -213,6 +213,15 @@ def test_pools(op: str, attributes: dict[str, Any]) -> None:
     check([node("Mul", "x w", "f"), node(op, "f", "y", **attributes)], np.ones_like(w), w=w)
 
 
+def test_a_norm_of_zeros_alone_has_no_slope() -> None:
+    w = seeded(1, 1, 2, 4, low=0.2, high=1.0)
+    w[..., :2] = 0
+    nodes = [node("Mul", "x w", "f"), node("LpPool", "f", "y", kernel_shape=[2, 2], strides=[2, 2])]
+    targets = np.zeros((1, 1, 1, 2), np.float32)
+    _, slope = by_training(nodes, np.ones_like(w), {"w": w}, targets, MeanSquaredError())
+    np.testing.assert_allclose(slope, w, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     "op", ["ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL2"]
 )
