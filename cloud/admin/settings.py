@@ -12,7 +12,7 @@ class AdminSettings:
         page_size_max: Most items of a list.
         body_bytes_max: Longest request body; a bundle travels in one, in base64.
         sse_poll_ms: How often an open event stream looks for changes that other processes made.
-        sse_rest_factor: After a look at the database, event streams rest at least this many times as long as it took.
+        sse_rest_factor: After looks at the database that took t, event streams rest at least t times this.
         sse_heartbeat_ms: Longest silence of an event stream; the token is checked again at each heartbeat.
         sse_streams_max: Event streams that one process serves at once.
         sse_releases_max: Newest releases that an event stream follows.

@@ -5,7 +5,7 @@ Rules of this module:
 - One pass over the namespace's devices counts for any number of releases; it reads in pages, so that memory and the
   time that it holds the event loop are bounded.
 - Targeting and bucket are those that the gateway decides with: the same functions, the same attributes.
-- A count is given out again while it is young, and a slow count rests before the next: counting never takes more than
+- A count is given out again while it is young, and slow counts rest before the next: counting never takes more than
   1 / (1 + rest factor) of a process's time.
 """
 
@@ -18,14 +18,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloud.rollout.machine import Counts
 from cloud.rollout.metrics import CENSUS_SECONDS
+from cloud.rollout.rest import Rest
 from cloud.rollout.settings import RolloutSettings
 from cloud.store.tables import devices, release_devices
 from cloud.targeting.attributes import stored_attributes
 from cloud.targeting.bucket import bucket
 from cloud.targeting.targeting import Targeting, compile_matcher
 from device_agent.clock import Clock
-
-MS_NS = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +91,7 @@ class Census:
         self._settings = settings
         # (namespace, audience) -> (fresh until, counts)
         self._kept: dict[tuple[str, str], tuple[int, tuple[Counts, ...]]] = {}
+        self._rests: dict[str, Rest] = {}  # by namespace
 
     async def count(
         self, connection: AsyncConnection, namespace: str, audiences: Sequence[Audience]
@@ -120,11 +120,16 @@ class Census:
     def _keep(self, namespace: str, new: dict[str, tuple[Counts, ...]], began_ns: int) -> None:
         now_ns = self._clock.monotonic_ns()
         CENSUS_SECONDS.observe((now_ns - began_ns) / 1e9)
-        rest_ns = (now_ns - began_ns) * self._settings.census_rest_factor
-        until_ns = now_ns + max(rest_ns, self._settings.census_age_ms_max * MS_NS)
+        until_ns = now_ns + self._rest(namespace).after_ns(now_ns - began_ns)
         if len(self._kept) + len(new) > self._settings.census_kept_max:
             self._kept = {key: kept for key, kept in self._kept.items() if kept[0] > now_ns}
         self._kept.update({(namespace, key): (until_ns, counts) for key, counts in new.items()})
+
+    def _rest(self, namespace: str) -> Rest:
+        settings = self._settings
+        return self._rests.setdefault(
+            namespace, Rest(settings.census_rest_factor, settings.census_age_ms_max)
+        )
 
 
 async def _outcomes(

@@ -14,7 +14,7 @@ class RolloutSettings:
         page_size_max: Releases on a page at most.
         census_rows: Devices that one statement of a count reads.
         census_age_ms_max: A count of the fleet younger than this is given out again.
-        census_rest_factor: After a count that took t, the next starts no sooner than t times this.
+        census_rest_factor: After counts that took t, the next starts no sooner than t times this.
         census_kept_max: Counts remembered before old ones are dropped.
         curve_points_max: Points of a coverage curve; a longer one is thinned.
         watch_poll_ms: How often a watcher looks when nothing woke it, for changes made by another process.

@@ -19,6 +19,7 @@ from cloud.admin.errors import NotReady
 from cloud.admin.operations.overview import FleetCounts
 from cloud.admin.settings import AdminSettings
 from cloud.observability.metrics import EVENT_STREAMS
+from cloud.rollout.rest import Rest
 from device_agent.clock import Clock
 from device_agent.errors import ShoalError
 
@@ -61,12 +62,11 @@ class Shared[T]:
         Args:
             look: Looks.
             interval_ms: Age at which what was seen is old.
-            rest_factor: It is not old, either, before this many times as long as the look took.
+            rest_factor: It is not old, either, before this many times as long as a look takes.
             clock: Monotonic clock.
         """
         self._look = look
-        self._interval_ns = interval_ms * 1_000_000
-        self._rest_factor = rest_factor
+        self._rest = Rest(rest_factor, interval_ms)
         self._clock = clock
         self._lock = asyncio.Lock()
         self._seen: tuple[T] | None = None
@@ -78,8 +78,8 @@ class Shared[T]:
             started_ns = self._clock.monotonic_ns()
             if self._seen is None or started_ns >= self._old_at_ns:
                 self._seen = (await self._look(),)
-                took_ns = self._clock.monotonic_ns() - started_ns
-                self._old_at_ns = started_ns + max(self._interval_ns, took_ns * self._rest_factor)
+                ended_ns = self._clock.monotonic_ns()
+                self._old_at_ns = ended_ns + self._rest.after_ns(ended_ns - started_ns)
             return self._seen[0]
 
 

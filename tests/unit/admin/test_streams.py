@@ -118,10 +118,29 @@ async def test_a_dear_look_is_taken_rarely_and_shared() -> None:
 
     shared = Shared(look, 250, 20, clock)
     assert await asyncio.gather(*(shared() for _ in range(5))) == [1] * 5
-    clock.advance_ms(5_699)
-    assert await shared() == 1
+    clock.advance_ms(250)
+    assert await shared() == 2, "one slow look says nothing yet"
+    clock.advance_ms(5_999)
+    assert await asyncio.gather(*(shared() for _ in range(5))) == [2] * 5
     clock.advance_ms(1)
-    assert await shared() == 2
+    assert await shared() == 3
+
+
+async def test_one_slow_look_among_quick_ones_does_not_make_what_is_shown_old() -> None:
+    clock, looks, took_ms = ManualClock(), 0, [1, 1, 3_000, 1]
+
+    async def look() -> int:
+        nonlocal looks
+        looks += 1
+        clock.advance_ms(took_ms[looks - 1])
+        return looks
+
+    shared = Shared(look, 250, 20, clock)
+    seen = []
+    for _ in took_ms:
+        seen.append(await shared())
+        clock.advance_ms(250)
+    assert seen == [1, 2, 3, 4]
 
 
 async def test_a_cheap_look_is_as_fresh_as_the_interval() -> None:
