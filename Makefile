@@ -16,8 +16,9 @@ $(UV):
 	deploy/setup/uv.sh build/uv
 
 # The Python that the environment is made from: what SHOAL_PYTHON names, else the first that works.
-build/dev.stamp: $(UV) deploy/requirements/dev.txt
+build/dev.stamp: $(UV) deploy/requirements/dev.txt deploy/requirements/peers.txt
 	deploy/setup/venv.sh $(UV) $(VENV) deploy/requirements/dev.txt
+	$(UV) pip install --quiet --python $(PYTHON) --no-deps --require-hashes -r deploy/requirements/peers.txt
 	touch $@ build/demo.stamp
 
 build/demo.stamp: $(UV) deploy/requirements/demo.txt

@@ -1,10 +1,12 @@
 #!/bin/bash
-# Makes sure that the servers of the tests are here: PostgreSQL 15 or newer, Redis and Chromium, from Debian's packages.
+# Makes sure that the programs of the tests are here: PostgreSQL 15 or newer, Redis, Chromium and espeak-ng, from Debian's
+# packages.
 set -euo pipefail
 missing=()
 compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null || missing+=(postgresql)
 command -v redis-server >/dev/null || missing+=(redis-server)
 command -v chromium >/dev/null || missing+=(chromium)
+command -v espeak-ng >/dev/null || missing+=(espeak-ng)
 [ ${#missing[@]} -eq 0 ] && exit 0
 if [ "$(id -u)" -ne 0 ]; then
   echo "shoal: the tests need ${missing[*]}; installing needs root. Run: sudo apt-get install ${missing[*]}" >&2

@@ -16,7 +16,12 @@ from math import prod
 
 from device_agent.engine.ops import Dtype
 from device_agent.engine.plan.arithmetic import binary, word_of
-from device_agent.engine.plan.costs import ConvolutionShape, convolution_choices
+from device_agent.engine.plan.costs import (
+    FLOAT_BYTES,
+    Choice,
+    ConvolutionShape,
+    convolution_choices,
+)
 from device_agent.engine.plan.fuse import (
     Ending,
     Readers,
@@ -329,7 +334,7 @@ class _Scheduler:
     def _convolve(self, step: Step, ending: Ending) -> None:
         x, w = step.operands[0], step.operands[1]
         shape = _convolution_shape(step)
-        words, sizes, blocked_in, blocked_out = self._algorithm(shape)
+        words, sizes, blocked_in, blocked_out = self._algorithm(shape, x)
         packed = self._packed_convolution(step, ending, w, words, sizes[0])
         n, c, h, wide = x[2]
         operands = [
@@ -349,14 +354,19 @@ class _Scheduler:
         else:
             self._into("convolve", operands, out, words, sizes[1])
 
-    def _algorithm(self, shape: ConvolutionShape) -> tuple[list[int], tuple[int, int], bool, bool]:
+    def _algorithm(
+        self, shape: ConvolutionShape, x: Operand
+    ) -> tuple[list[int], tuple[int, int], bool, bool]:
         """The quickest that the kernels have: its words, its floats, and where it reads and writes blocks."""
         machine, threads = self._target.machine, self._target.threads
-        choices = sorted(
-            convolution_choices(shape, machine),
-            key=lambda choice: choice.quantity.seconds(machine, threads),
-        )
-        for choice in choices:
+        turn_s = 2 * FLOAT_BYTES * prod(x[2]) / machine.near_bytes_per_s
+        lies = self._lies(x)
+
+        def seconds(choice: Choice) -> float:
+            turned = 0.0 if choice.blocked_in in lies else turn_s
+            return choice.quantity.seconds(machine, threads) + turned
+
+        for choice in sorted(convolution_choices(shape, machine), key=seconds):
             words = [
                 ALGORITHMS.index(choice.algorithm), choice.unit, shape.batch, shape.groups, shape.in_channels,
                 shape.in_height, shape.in_width, shape.out_channels, shape.out_height, shape.out_width,
@@ -367,6 +377,14 @@ class _Scheduler:
             if sizes[0] >= 0:
                 return words, sizes, choice.blocked_in, choice.blocked_out
         raise AssertionError("im2col does everything")
+
+    def _lies(self, x: Operand) -> set[bool]:
+        """How a picture lies already: in blocks (True), plain (False), or both."""
+        n, c, h, w = x[2]
+        value, dims = x[0], (n, c, h, w)
+        blocked = self._held(x, dims) is not None or (id(value), x[3], dims) in self._moved
+        plain = id(value) not in self._blocked or id(value) in self._plain
+        return {layout for layout, there in ((True, blocked), (False, plain)) if there}
 
     def _packed_convolution(
         self, step: Step, ending: Ending, w: Operand, words: list[int], size: int

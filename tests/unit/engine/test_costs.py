@@ -19,6 +19,7 @@ from device_agent.engine.plan.costs import (
     tile_of,
     typical,
 )
+from device_agent.engine.plan.target import ALGORITHMS
 from tests.helpers.arrays import LEVELS, Level
 
 MACHINE = Machine(
@@ -148,6 +149,7 @@ def test_what_is_offered_can_be_run(
             level=level,
         )
         assert made.shape == (1, channels, out, out)
+        assert choice.algorithm in ALGORITHMS  # a plan can name it
         assert choice.quantity.seconds(machine) > 0
 
 

@@ -176,7 +176,7 @@ PyObject* conv2d(PyObject* module, PyObject* args, PyObject* names) {
     const auto bias = maybe_floats(state, bias_, {weights.shape()[0]});
     const auto residual = maybe_floats(state, residual_, out.shape());
     const bool blocked_out =
-        conv.algorithm != ConvAlgorithm::im2col && conv.algorithm != ConvAlgorithm::depthwise_plain;
+        !writes_plain(conv.algorithm);
     const bool blocked_in = blocked_out && conv.algorithm != ConvAlgorithm::planar;
     const Laid in_laid(blocked_in, s.batch, s.in_channels, s.in_height, s.in_width, kernels);
     const Laid out_laid(blocked_out, s.batch, s.out_channels, s.out_height, s.out_width, kernels);

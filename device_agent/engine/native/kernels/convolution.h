@@ -29,6 +29,9 @@ enum class ConvAlgorithm : uint8_t {
   im2col,     // plain -> plain; everything
   depthwise_plain,  // plain -> plain; groups == in == out channels
 };
+constexpr bool writes_plain(ConvAlgorithm algorithm) {
+  return algorithm == ConvAlgorithm::im2col || algorithm == ConvAlgorithm::depthwise_plain;
+}
 
 struct ConvShape {
   size_t batch = 1, groups = 1;

@@ -77,7 +77,7 @@ Ending ending_of(Words& words) {
 // algorithm, unit, batch, groups, then of input, output, kernel, stride, dilation two sizes each, and two pads; channels first
 Convolution convolution_of(Words& words) {
   Convolution conv{};
-  conv.algorithm = static_cast<ConvAlgorithm>(words.next(0, static_cast<int64_t>(ConvAlgorithm::im2col)));
+  conv.algorithm = static_cast<ConvAlgorithm>(words.next(0, static_cast<int64_t>(ConvAlgorithm::depthwise_plain)));
   conv.unit = static_cast<size_t>(words.next(0, 6));
   ConvShape& s = conv.shape;
   for (size_t* size : {&s.batch, &s.groups, &s.in_channels, &s.in_height, &s.in_width, &s.out_channels, &s.out_height,
@@ -120,7 +120,7 @@ KernelCall convolve_call(Words words, const std::vector<Tensor>& inputs, const s
   need_counts(inputs, ending.residual ? 3 : 2, outputs, 2);
   if (!supports(conv, kernels)) throw ValueError("the kernels do not do this convolution");
   const ConvShape& s = conv.shape;
-  const bool plain = conv.algorithm == ConvAlgorithm::im2col, planar = conv.algorithm == ConvAlgorithm::planar;
+  const bool plain = writes_plain(conv.algorithm), planar = conv.algorithm == ConvAlgorithm::planar;
   const Layout in = layout_of(!plain && !planar, s.batch, s.in_channels, s.in_height, s.in_width, kernels);
   const Layout out = layout_of(!plain, s.batch, s.out_channels, s.out_height, s.out_width, kernels);
   const float* x = floats(inputs, 0, in.count);
