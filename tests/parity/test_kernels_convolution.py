@@ -186,3 +186,15 @@ def test_winograd_over_many_parts(unit: int, level: Level) -> None:
         high=4.0,
     )
     check(got, np.clip(want + residual, 0, 4), np.full(want.shape, size.max()), 1e-5)
+
+
+@every_level
+@pytest.mark.parametrize("threads", [1, 2])
+def test_denormals_count_as_zeros_and_the_caller_keeps_its_own(level: Level, threads: int) -> None:
+    """They cost a processor a hundred cycles each; what Python computes on the same thread is not touched."""
+    x = np.full((1, 32, 24, 24), 1e-40, np.float32)
+    w = np.full((32, 32, 1, 1), 1e30, np.float32)
+    made, _ = _core.kernel_conv2d(tensor_of(x), tensor_of(w), threads=threads, level=level)
+    assert not np.asarray(made).any()
+    assert 5e-324 * 1.0 > 0
+    assert np.multiply(np.float32(1e-40), np.float32(1)) > 0

@@ -3,12 +3,15 @@
 import numpy as np
 import onnx
 import onnxruntime as ort
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from cloud.compiler.compile import compile_onnx
 from device_agent.engine.model import parse_model
+from device_agent.engine.plan.ir import PlanError
+from device_agent.engine.plan.words import read_plan
 from tests.helpers.arrays import LEVELS, Array, Level, tensor_of
 
 TOLERANCE = 5e-5
@@ -42,9 +45,19 @@ def chain(
         weights("again", middle, 1, kernel, kernel),
         weights("narrow", channels, middle, 1, 1),
     ]
-    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", channels, *size])
-    made = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", channels, "h", "w"])
-    graph = helper.make_graph(nodes, "chain", [given], [made], initializers)
+    return model_of(nodes, initializers, ["n", channels, *size])
+
+
+def model_of(
+    nodes: list[onnx.NodeProto], initializers: list[onnx.TensorProto], shape: list[str | int | None]
+) -> bytes:
+    """From "x" of that shape to "y" of as many axes."""
+    made: list[str | int | None] = [f"d{axis}" for axis in range(len(shape))]
+    ports = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes)
+        for name, sizes in (("x", shape), ("y", made))
+    ]
+    graph = helper.make_graph(nodes, "chain", ports[:1], ports[1:], initializers)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return bytes(model.SerializeToString())
 
@@ -80,3 +93,59 @@ def test_one_filter_a_channel_between_two_products(
     x = x.astype(np.float32)
     (got,) = parse_model(compile_onnx(data)).run([tensor_of(x)], level=level)
     np.testing.assert_allclose(np.asarray(got), wanted(data, x), rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("group", [1, 2])
+@pytest.mark.parametrize("sizes", [(5,), (6, 7), (3, 4, 5)], ids=len)
+@pytest.mark.parametrize("apart", [True, False])
+def test_transposed_convolutions(sizes: tuple[int, ...], group: int, apart: bool) -> None:
+    """Windows that do not overlap are a product and a move; others an ordinary convolution of spread inputs."""
+    random = np.random.default_rng(3)
+    kernel = tuple(range(2, 2 + len(sizes)))
+    strides = kernel if apart else tuple(k - 1 for k in kernel)
+    w = random.standard_normal((4, 3, *kernel)).astype(np.float32)
+    bias = random.standard_normal(3 * group).astype(np.float32)
+    nodes = [
+        helper.make_node("ConvTranspose", ["x", "w", "b"], ["a"], group=group, strides=strides),
+        helper.make_node("Relu", ["a"], ["y"]),
+    ]
+    initializers = [numpy_helper.from_array(w, "w"), numpy_helper.from_array(bias, "b")]
+    data = model_of(nodes, initializers, [2, 4, *sizes])
+    x = random.standard_normal((2, 4, *sizes)).astype(np.float32)
+    (got,) = parse_model(compile_onnx(data)).run([tensor_of(x)])
+    np.testing.assert_allclose(np.asarray(got), wanted(data, x), rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("channels", [3, 16, 24])
+def test_convolutions_over_a_line_are_kernels_too(channels: int) -> None:
+    """(N, C, W), a scale a channel, an activation, a residual; and what reads the result plain."""
+    random = np.random.default_rng(4)
+
+    def weights(name: str, *shape: int) -> onnx.TensorProto:
+        return numpy_helper.from_array(random.standard_normal(shape).astype(np.float32), name)
+
+    nodes = [
+        helper.make_node("Conv", ["x", "first"], ["a"], pads=[1, 1]),
+        helper.make_node("Mul", ["a", "scale"], ["b"]),
+        helper.make_node("Relu", ["b"], ["c"]),
+        helper.make_node("Conv", ["c", "second"], ["d"], pads=[2, 2], dilations=[2], strides=[1]),
+        helper.make_node("Add", ["d", "c"], ["e"]),
+        helper.make_node("Sigmoid", ["e"], ["f"]),
+        helper.make_node("Mul", ["f", "e"], ["g"]),
+        helper.make_node("Transpose", ["g"], ["y"], perm=[2, 0, 1]),
+    ]
+    initializers = [
+        weights("first", channels, 5, 3),
+        weights("scale", channels, 1),
+        weights("second", channels, channels, 3),
+    ]
+    data = model_of(nodes, initializers, [2, 5, 33])
+    x = random.standard_normal((2, 5, 33)).astype(np.float32)
+    model = parse_model(compile_onnx(data))
+    (got,) = model.run([tensor_of(x)])
+    want = wanted(data, x)
+    np.testing.assert_allclose(np.asarray(got), want, rtol=0, atol=2e-6 * np.abs(want).max())
+    (stage,) = model.plans()
+    with pytest.raises(PlanError, match="kernel"):  # atoms alone could be read
+        read_plan(stage.plan.words)
+    assert stage.plan.steps < len(nodes)

@@ -232,6 +232,22 @@ def _take(step: Step, operands: list[Known]) -> Known:
     return tuple(out)
 
 
+def _raster(step: Step, operands: list[Known]) -> Known:
+    """Three loops a region, from an operand's elements to the result's."""
+    filled, bits, count, *words = step.attributes
+    out = step.outputs[0]
+    width = Dtype(out.dtype).item_bytes
+    if any(operand[1] != out.dtype for operand in step.operands):
+        raise Unknown
+    fill = decoded(out.dtype, bits.to_bytes(width, "little"))[0] if filled else 0
+    made: list[Number] = [fill] * out.size
+    for i in range(count):
+        place, source, s0, s1, s2, to, d0, d1, d2, *sizes = words[12 * i : 12 * (i + 1)]
+        for a, b, c in product(*map(range, sizes)):
+            made[to + a * d0 + b * d1 + c * d2] = operands[place][source + a * s0 + b * s1 + c * s2]
+    return tuple(made)
+
+
 FOLDS: dict[str, Callable[[Step, list[Known]], Known]] = {
     "add": _each(lambda a, b: a + b),
     "subtract": _each(lambda a, b: a - b),
@@ -254,6 +270,7 @@ FOLDS: dict[str, Callable[[Step, list[Known]], Known]] = {
     "round": _each(_round),
     "sqrt": _each(math.sqrt),
     "cast": _cast,
+    "raster": _raster,
     "take": _take,
     "reduce_sum": _reduce(sum),
     "reduce_product": _reduce(math.prod),

@@ -23,7 +23,7 @@ from device_agent.engine.plan.arithmetic import (
 )
 from device_agent.engine.plan.context import Site, lowers
 from device_agent.engine.plan.ir import PlanError, Value
-from device_agent.engine.plan.transforms import axis_of, pick, runs
+from device_agent.engine.plan.transforms import axis_of, pick, repeat, runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +109,9 @@ def _resized(site: Site, x: Value, i: int, axis: _Axis) -> Value:
         coordinates = site.text("coordinate_transformation_mode")
         at = [rounding(axis.source(k, coordinates)) for k in range(axis.count)]
         places = [min(max(k, 0), axis.n - 1) for k in at]
+        times, rest = divmod(axis.count, axis.n)
+        if not rest and places == [k // times for k in range(axis.count)]:
+            return repeat(b, x, i, times)
         if len(runs(places)) <= 64:
             return pick(b, x, i, places)
         return take(b, x, constant(b, Dtype.INT64, places), i)

@@ -12,8 +12,10 @@ from device_agent.engine.plan.ir import Builder, PlanError, Value
 from device_agent.engine.plan.transforms import (
     cut,
     flip,
+    fold_blocks,
     pad_with,
     place,
+    repeat,
     reshape,
     take_slice,
     transpose,
@@ -59,6 +61,9 @@ def _conv_transpose(site: Site) -> Value:
     strides = site.wholes("strides") or (1,) * rank
     dilations = site.wholes("dilations") or (1,) * rank
     pads = _transposed_pads(site, sizes, kernel, strides, dilations)
+    apart = strides == kernel and all(d == 1 for d in dilations)
+    if apart and not any(map(any, pads)):
+        return _convolve_apart(b, x, w, site.maybe(2), group)
     spread = tuple((n - 1) * s + 1 if n else 0 for n, s in zip(sizes, strides, strict=True))
     wide = place(b, x, (*x.shape[:2], *spread), [0] * (2 + rank), [1, 1, *strides])
     reach = [d * (k - 1) for d, k in zip(dilations, kernel, strict=True)]
@@ -74,6 +79,23 @@ def _conv_transpose(site: Site) -> Value:
         Window(n, k, 1, d, 0, 0) for n, k, d in zip(wide.shape[2:], kernel, dilations, strict=True)
     ]
     return convolve(b, wide, turned, site.maybe(2), windows, group)
+
+
+def _convolve_apart(b: Builder, x: Value, w: Value, bias: Value | None, group: int) -> Value:
+    """Windows that do not overlap: every place of the kernel is an out-channel, then depth to space."""
+    kernel, rank = w.shape[2:], len(w.shape) - 2
+    channels, filters, places = w.shape[0] // group, w.shape[1], prod(kernel)
+    turned = reshape(b, w, (group, channels, filters * places))
+    turned = transpose(b, turned, [0, 2, 1])
+    turned = reshape(b, turned, (group * filters * places, channels, *(1,) * rank))
+    if bias is not None:
+        bias = repeat(b, bias, 0, places)
+    windows = [Window(n, 1, 1, 1, 0, 0) for n in x.shape[2:]]
+    made = convolve(b, x, turned, bias, windows, group)
+    shape = (x.shape[0], group * filters, *kernel, *x.shape[2:])
+    pairs = [axis for i in range(rank) for axis in (2 + rank + i, 2 + i)]
+    sizes = [n * k for n, k in zip(x.shape[2:], kernel, strict=True)]
+    return fold_blocks(b, made, shape, [0, 1, *pairs], (x.shape[0], group * filters, *sizes))
 
 
 def _transposed_pads(

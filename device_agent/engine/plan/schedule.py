@@ -41,6 +41,7 @@ type Dims = tuple[int, int, int, int]
 
 _ALIKE_BINARY = frozenset({"add", "subtract", "multiply", "divide", "maximum", "minimum"})
 _ALIKE_UNARY = frozenset({"relu", "clip", "sigmoid", "tanh", "exp", "negative", "absolute"})
+_PICTURE_AXES = (3, 4)  # (N, C, W) is a picture of one line
 _PRODUCT_FLOPS_MIN = 4096  # less is not worth a packed side
 _PRODUCT_ROWS_MIN = 4  # fewer wait for the weights to be read, and packing would only double those
 
@@ -103,10 +104,11 @@ class _Scheduler:
         constant = all(value.constant for value in step.outputs)
         if constant or not is_float(step):
             return None
-        if step.op == "convolution" and len(step.operands[0][2]) == 4:
+        if step.op == "convolution" and len(step.operands[0][2]) in _PICTURE_AXES:
             packs = step.operands[1][0].constant and step.outputs[0].size
             if packs and _convolution_shape(step).touches:
-                ending = ending_of(step, self._readers, channel_axis=3)
+                channel_axis = len(step.operands[0][2]) - 1
+                ending = ending_of(step, self._readers, channel_axis)
                 return ending, lambda: self._convolve(step, ending)
         elif step.op in ("matmul", "gemm") and step.operands[1][0].constant:
             if _is_product(step):
@@ -213,9 +215,10 @@ class _Scheduler:
     def _alike(self, step: Step) -> bool:
         """Element by element: any layout will do, if all have the same."""
         out = step.outputs[0]
-        if len(out.shape) != 4 or out.dtype != Dtype.FLOAT32 or not is_float(step):
+        fits = len(out.shape) in _PICTURE_AXES and out.dtype == Dtype.FLOAT32
+        if not fits or not is_float(step):
             return False
-        dims: Dims = (out.shape[0], out.shape[1], out.shape[2], out.shape[3])
+        dims = _dims_of(out.shape)
         operands: list[Operand] = []
         lies = False
         for operand in step.operands:
@@ -224,7 +227,7 @@ class _Scheduler:
         if not lies:
             return False
         for operand in step.operands:
-            found = self._alike_operand(operand, dims)
+            found = self._alike_operand(operand, out.shape)
             if found is None:
                 return False
             operands.append(found)
@@ -233,13 +236,15 @@ class _Scheduler:
         self._lies_blocked(out, made, dims)
         return True
 
-    def _alike_operand(self, operand: Operand, dims: Dims) -> Operand | None:
-        if operand[2] == dims:
+    def _alike_operand(self, operand: Operand, shape: Shape) -> Operand | None:
+        dims = _dims_of(shape)
+        if operand[2] == shape:
             return self._held(operand, dims)
         size = prod(operand[2])
         if size == 1:
             return operand
-        channels = size == dims[1] and operand[2][-3:] == (dims[1], 1, 1)
+        a_channel = (shape[1], *(1 for _ in shape[2:]))
+        channels = size == shape[1] and operand[2][-len(a_channel) :] == a_channel
         if not channels or not operand[0].constant:
             return None
         count = -(-dims[1] // self._lanes)
@@ -332,7 +337,7 @@ class _Scheduler:
     # --- convolutions ------------------------------------------------------------------------------------------------
 
     def _convolve(self, step: Step, ending: Ending) -> None:
-        x, w = step.operands[0], step.operands[1]
+        x, w = map(_as_picture, step.operands[:2])
         shape = _convolution_shape(step)
         words, sizes, blocked_in, blocked_out = self._algorithm(shape, x)
         packed = self._packed_convolution(step, ending, w, words, sizes[0])
@@ -514,9 +519,32 @@ class _Scheduler:
         return number if step.op == "multiply" else 1.0 / number
 
 
+def _dims_of(shape: Shape) -> Dims:
+    """The four sizes of a picture of one or two axes."""
+    n, c, *lines, w = shape
+    return n, c, *(lines or [1]), w  # type: ignore[return-value]  # three or four sizes
+
+
+def _as_picture(operand: Operand) -> Operand:
+    """With four axes."""
+    value, dtype, shape, shift, strides = operand
+    if len(shape) == 4:
+        return operand
+    return (
+        value,
+        dtype,
+        _dims_of(shape),
+        shift,
+        (*strides[:2], shape[2] * strides[2], strides[2]),
+    )
+
+
 def _convolution_shape(step: Step) -> ConvolutionShape:
-    x, w = step.operands[:2]
-    return ConvolutionShape.of(step.attributes, x[2], w[2], step.outputs[0].shape)
+    x, w = (_dims_of(operand[2]) for operand in step.operands[:2])
+    groups, *windows = step.attributes
+    line = [] if len(windows) == 8 else [1, 1, 0, 0]  # stride, dilation, pads
+    made = _dims_of(step.outputs[0].shape)
+    return ConvolutionShape.of([groups, *line, *windows], x, w, made)
 
 
 def _is_product(step: Step) -> bool:

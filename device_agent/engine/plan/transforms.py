@@ -158,6 +158,20 @@ def tile(b: Builder, x: Value, repeats: Sequence[int]) -> Value:
     return b.move(x.dtype, shape, [(x, 0, 0, axes)])
 
 
+def repeat(b: Builder, x: Value, axis: int, times: int) -> Value:
+    """Each element of an axis `times` times, one beside the other."""
+    _counted(b)
+    n, block = x.shape[axis], prod(x.shape[axis + 1 :])
+    shape = (*x.shape[:axis], n * times, *x.shape[axis + 1 :])
+    axes = (
+        (prod(x.shape[:axis]), n * block, n * times * block),
+        (n, block, times * block),
+        (times, 0, block),
+        (block, 1, 1),
+    )
+    return b.move(x.dtype, shape, [(x, 0, 0, axes)])
+
+
 def pad_with(b: Builder, x: Value, pads: Sequence[tuple[int, int]], fill: int = 0) -> Value:
     """Elements of bits `fill` around; negative pads cut."""
     keep = [(max(0, -low), max(0, -high)) for low, high in pads]

@@ -66,6 +66,34 @@ def test_a_plan_holds_while_what_it_read_stays() -> None:
         model.run({"x": x, "shape": _core.tensor([4, 4], "int64")})
 
 
+def test_numbers_that_were_moved_are_known_as_exporters_write_pads() -> None:
+    """Filled, cut, turned and cast: a raster in between is no reason to cut the plan."""
+    pads = helper.make_tensor("v", TensorProto.INT64, [4], [2, 1, 0, 3])
+    shape = helper.make_tensor("v", TensorProto.INT64, [2], [-1, 2])
+    flat = helper.make_tensor("v", TensorProto.INT64, [1], [-1])
+    numbers = {"start": [-1], "end": [-9], "axis": [0], "step": [-1]}
+    model = model_of(
+        [
+            node("Constant", "", "pads", value=pads),
+            node("Constant", "", "shape", value=shape),
+            node("Constant", "", "flat", value=flat),
+            *(node("Constant", "", name, value_ints=ints) for name, ints in numbers.items()),
+            node("Reshape", "pads shape", "pairs"),
+            node("Slice", "pairs start end axis step", "back"),
+            node("Transpose", "back", "turned", perm=[1, 0]),
+            node("Reshape", "turned flat", "line"),
+            node("Cast", "line", "wide", to=TensorProto.INT32),
+            node("Cast", "wide", "final", to=TensorProto.INT64),
+            node("Pad", "x final", "y"),
+        ],
+        {"x": (TensorProto.FLOAT, [1, 2])},
+        {"y": None},
+    )
+    (made,) = model.run(_core.tensor([[5.0, 6.0]]))
+    assert made.tolist() == np.pad([[5.0, 6.0]], ((0, 3), (2, 1))).tolist()
+    assert len(list(model.plans())) == 1
+
+
 def test_what_is_only_computed_with_is_not_read() -> None:
     model = model_of(
         [node("Add", "a b", "y")],

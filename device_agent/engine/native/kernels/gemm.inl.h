@@ -2,8 +2,8 @@
 //
 // C is made in tiles of MR rows by V vectors that stay in registers while k runs. B is packed into panels of one
 // tile's width, A into strips of MR rows, so that the inner loop reads both in order whatever the strides were. With
-// few rows (one digit, one token) packing B would cost as much as the product, so B is read where it lies. Between panels,
-// some ten microseconds apart, the run's kill mark is looked at.
+// few rows (one digit, one token) packing B would cost as much as the product, so B is read where it lies, by dot products
+// when it is transposed. Between panels, some ten microseconds apart, the run's kill mark is looked at.
 
 namespace shoal {
 namespace {
@@ -12,6 +12,8 @@ constexpr size_t depth_block = 256;   // k at once: a panel of B stays in the fi
 constexpr size_t column_block = 512;  // n at once: the packed B stays in the second-level cache
 constexpr size_t strips_block = 8;    // strips of A at once
 constexpr size_t few_strips = 6;      // as many strips of A or fewer: packing B would not pay
+constexpr size_t dot_rows = 4;        // as many rows or fewer against a transposed B: neither would turning it
+constexpr int dots_at_once = 8;
 
 inline size_t less_of(size_t a, size_t b) { return a < b ? a : b; }
 
@@ -85,16 +87,60 @@ inline void pack_strip(const Gemm& g, size_t p0, size_t k, size_t i0, size_t row
       to[p * rows + r] = from[static_cast<ptrdiff_t>(r) * g.a_row + static_cast<ptrdiff_t>(p) * g.a_column];
 }
 
+// J results of one row: dot products with columns that lie in line, `b_column` apart.
+template <int N, int J>
+inline void dots(size_t k, const float* a, const float* b, ptrdiff_t b_column, float* sums) {
+  using F = Simd<float, N>;
+  F acc[J];
+  for (auto& one : acc) one = F::fill(0.0f);
+  size_t p = 0;
+  for (; p + N <= k; p += N) {
+    const F x = F::load(a + p);
+#pragma GCC unroll 8
+    for (int j = 0; j < J; ++j) acc[j] = acc[j] + x * F::load(b + j * b_column + p);
+  }
+  for (int j = 0; j < J; ++j) {
+    float lanes[N];
+    acc[j].store(lanes);
+    for (int half = N / 2; half > 0; half /= 2)
+      for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+    sums[j] = lanes[0];
+    for (size_t q = p; q < k; ++q) sums[j] += a[q] * b[j * b_column + static_cast<ptrdiff_t>(q)];
+  }
+}
+
+// One row of results, `c_step` apart.
+template <int N>
+inline void row_of_dots(const Gemm& g, const float* a, const float* b, ptrdiff_t b_column, size_t n, float* c,
+                        ptrdiff_t c_step) {
+  for (size_t j = 0; j < n && !is_cancelled(g); j += dots_at_once) {
+    const size_t width = less_of(dots_at_once, n - j);
+    const float* from = b + static_cast<ptrdiff_t>(j) * b_column;
+    float sums[dots_at_once];
+    if (width == dots_at_once) dots<N, dots_at_once>(g.k, a, from, b_column, sums);
+    else
+      for (size_t i = 0; i < width; ++i) dots<N, 1>(g.k, a, from + static_cast<ptrdiff_t>(i) * b_column, 0, sums + i);
+    for (size_t i = 0; i < width; ++i) {
+      float& to = c[static_cast<ptrdiff_t>(j + i) * c_step];
+      to = g.alpha * sums[i] + (g.accumulate ? to : 0.0f);
+    }
+  }
+}
+
 template <int N, int V, int MR>
 struct Blocked {
   static constexpr size_t panel = static_cast<size_t>(V) * N;
   static constexpr size_t columns = (column_block + panel - 1) / panel * panel;
   static constexpr size_t rows_block = strips_block * MR;
 
+  // Both sides lie along k, and there is little to gain from a tile: a few rows, or a single column.
+  static bool by_dots(const Gemm& g) { return g.b_row == 1 && g.a_column == 1 && (g.m <= dot_rows || g.n == 1); }
+
   static bool in_place(const Gemm& g) { return g.b_column == 1 && g.m <= few_strips * MR; }
 
   static size_t workspace(const Gemm& g) {
     const size_t k = less_of(g.k, depth_block);
+    if (by_dots(g)) return 0;
     if (in_place(g)) return k * panel;
     const size_t wide = less_of((g.n + panel - 1) / panel * panel, columns);
     return k * wide + k * less_of(g.m, rows_block);
@@ -165,6 +211,12 @@ struct Blocked {
     if (g.k == 0 && !g.accumulate) {
       for (size_t i = 0; i < g.m; ++i)
         for (size_t j = 0; j < g.n; ++j) g.c[static_cast<ptrdiff_t>(i) * g.c_row + static_cast<ptrdiff_t>(j)] = 0.0f;
+    } else if (by_dots(g) && g.n == 1) {
+      row_of_dots<N>(g, g.b, g.a, g.a_row, g.m, g.c, g.c_row);
+    } else if (by_dots(g)) {
+      for (size_t i = 0; i < g.m; ++i)
+        row_of_dots<N>(g, g.a + static_cast<ptrdiff_t>(i) * g.a_row, g.b, g.b_column, g.n,
+                       g.c + static_cast<ptrdiff_t>(i) * g.c_row, 1);
     } else if (in_place(g) && g.m == 1) {
       one_row(g, workspace);
     } else if (in_place(g)) {

@@ -7,13 +7,15 @@
 #include <cstddef>
 
 #include "kernels/run.h"
+#include "threads/denormals.h"
 
 namespace shoal {
 
-// Runs body(index, worker) for every index below `pieces`; false when cancelled.
+// Runs body(index, worker) for every index below `pieces`; false when cancelled. Denormal numbers count as zeros.
 template <typename Body>
 bool share(const Run& run, size_t pieces, const Body& body) {
   const auto piece = [](void* context, size_t index, int worker) {
+    const FlushDenormals flush;
     (*static_cast<const Body*>(context))(index, worker);
   };
   void* context = const_cast<Body*>(&body);

@@ -33,12 +33,27 @@ void copy_line(const T* from, int64_t from_step, T* to, int64_t to_step, int64_t
   }
 }
 
+// Each of n elements `times` times, one beside the other.
+template <typename T>
+void copy_repeated(const T* from, T* to, int64_t n, int64_t times) {
+  if (times == 2) {
+    for (int64_t i = 0; i < n; ++i) to[2 * i] = to[2 * i + 1] = from[i];
+  } else {
+    for (int64_t i = 0; i < n; ++i)
+      for (int64_t k = 0; k < times; ++k) to[i * times + k] = from[i];
+  }
+}
+
 template <typename T>
 void copy_region(const Region& region, const T* from, T* to) {
   const auto &s = region.source_strides, &d = region.destination_strides, &n = region.sizes;
   for (int64_t z = 0; z < n[0]; ++z, from += s[0], to += d[0]) {
     if (d[2] == 1 && s[2] != 1 && s[1] == 1 && n[1] > 1 && s[2] != 0) {
       copy_square(from, s[2], to, d[1], n[1], n[2]);
+      continue;
+    }
+    if (s[2] == 0 && d[2] == 1 && s[1] == 1 && d[1] == n[2]) {
+      copy_repeated(from, to, n[1], n[2]);
       continue;
     }
     for (int64_t y = 0; y < n[1]; ++y) copy_line(from + y * s[1], s[2], to + y * d[1], d[2], n[2]);
