@@ -23,7 +23,7 @@ import torch
 from cloud.backends.torch_session import TorchSession, bytes_on
 from device_agent.engine import _core
 from device_agent.engine.backend import register
-from device_agent.engine.plan.emit import Plan
+from device_agent.engine.plan.planned import Plan
 from device_agent.engine.plan.words import PlanRows, read_plan
 from device_agent.engine.plan.work import work_of
 

@@ -24,7 +24,7 @@ from cloud.compiler.trial import try_plan
 from device_agent.engine.errors import ModelInvalid, ModelUnsupported
 from device_agent.engine.format import encode_model
 from device_agent.engine.graph import Graph, Port
-from device_agent.engine.plan.ir import PlanError
+from device_agent.engine.plan.planned import PlanError
 from device_agent.failpoint import failpoint
 
 CONTROL = {"If": "if", "Loop": "loop", "Scan": "scan"}

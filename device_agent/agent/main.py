@@ -165,7 +165,7 @@ def _serve(options: argparse.Namespace) -> str:
     """Runs the agent; why the process is to begin anew, or nothing."""
     from device_agent.agent.config import load_config
     from device_agent.agent.home import locked
-    from device_agent.agent.process import AgentProcess
+    from device_agent.agent.process import COSTS, AgentProcess
     from device_agent.agent.process_observer import configure_logs
     from device_agent.agent.tracing import configure_tracing
     from device_agent.vm.pool import InterpreterPool, ProcessPool
@@ -176,7 +176,8 @@ def _serve(options: argparse.Namespace) -> str:
 
     async def serve() -> str:
         settings = VmSettings(runs_parallel_max=config.settings.runs_parallel_max)
-        pool = (ProcessPool if options.vm == "process" else InterpreterPool)(settings)
+        kind = ProcessPool if options.vm == "process" else InterpreterPool
+        pool = kind(settings, costs=options.home / COSTS)
         return await AgentProcess(options.home, config, pool).run()
 
     with locked(options.home), configure_tracing(config.tracing_endpoint):

@@ -39,6 +39,7 @@ from device_agent.vm.interface import VmPool
 IDENTITY = "identity"
 METADATA = "tuf"
 CONDITIONS = "conditions.json"
+COSTS = "costs.json"  # of the engine's kernels on this machine
 METRICS_EVERY_S = 1.0
 
 

@@ -15,8 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from device_agent.engine import _core
-from device_agent.engine.plan.emit import Plan
-from device_agent.engine.plan.stage import Stage
+from device_agent.engine.plan.planned import Plan, Stage
 from device_agent.engine.plan.target import Target
 from device_agent.engine.plan.words import PlanRows, read_plan
 

@@ -53,3 +53,30 @@ class Graph:
     outputs: tuple[Port, ...]
     operators: tuple[Operator, ...]
     constants: Mapping[str, Constant] = field(default_factory=dict)
+
+
+def used_by(operator: Operator) -> set[str]:
+    """The names that an operator reads, those that its parts see included."""
+    names = {name for name in operator.inputs if name}
+    for value in operator.attributes.values():
+        if isinstance(value, Graph):
+            names |= _free(value)
+    return names
+
+
+def _free(graph: Graph) -> set[str]:
+    """The names that a part takes from around it."""
+    made = {port.name for port in graph.inputs}
+    names: set[str] = set()
+    for operator in graph.operators:
+        names |= used_by(operator) - made
+        made.update(operator.outputs)
+    return names | ({port.name for port in graph.outputs} - made)
+
+
+def names_from(graph: Graph, at: int) -> frozenset[str]:
+    """The names that are used from operator `at` on."""
+    names = {port.name for port in graph.outputs}
+    for operator in graph.operators[at:]:
+        names |= used_by(operator)
+    return frozenset(names)

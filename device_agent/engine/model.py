@@ -9,22 +9,21 @@ Rules of this module:
 
 from __future__ import annotations
 
-from collections.abc import Buffer, Callable, Iterator, Mapping, Sequence
+from collections.abc import Buffer, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from device_agent.engine import _core
+from device_agent.engine.asking import Address, Ask, Request, ask_stage
 from device_agent.engine.format import graph_of
-from device_agent.engine.graph import Attribute, Constant, Graph, Operator, Port
+from device_agent.engine.graph import Constant, Graph, Operator, Port, names_from
 from device_agent.engine.ops import BY_NAME, DTYPE_NAMES, OPEN_AXIS, OpClass
-from device_agent.engine.plan.costs import Machine, typical
-from device_agent.engine.plan.ir import PlanError, Shape
-from device_agent.engine.plan.stage import Stage, Surroundings, plan_stage
-from device_agent.engine.plan.target import Target
+from device_agent.engine.plan.planned import PlanError, Stage
 from device_agent.engine.settings import PLAN_LIMITS
 
 if TYPE_CHECKING:  # a VM has the core alone, and loads no more of this
     from device_agent.engine.backend import Runner, Session
-    from device_agent.engine.plan.emit import Plan
+    from device_agent.engine.plan.planned import Plan
+    from device_agent.engine.plan.target import Target
     from device_agent.engine.plan.words import PlanRows
 
 CORE = "core"
@@ -34,20 +33,24 @@ type PortRow = tuple[str, str, tuple[int, ...]]
 _CODES = {name: code for code, name in enumerate(DTYPE_NAMES) if name}
 
 
-def load_model(path: str, *, threads: int = 1, backends: Sequence[str] = (CORE,)) -> Model:
+def load_model(
+    path: str, *, threads: int = 1, backends: Sequence[str] = (CORE,), ask: Ask | None = None
+) -> Model:
     """The model in a file, mapped once for the whole process.
 
     Args:
+        path: Of the file.
         threads: That run it.
         backends: Where stages may run: the core, and what device_agent.engine.backend has registered. Of several each
             stage runs where the cost model thinks it quickest.
+        ask: Plans for the core on behalf of this model; None plans here.
 
     Raises:
         ModelInvalid: the file is damaged or no model.
         ModelUnsupported: it was compiled for another engine.
         OSError: it cannot be read.
     """
-    return Model(_core.map_model(path), threads=threads, backends=backends)
+    return Model(_core.map_model(path), threads=threads, backends=backends, ask=ask)
 
 
 def parse_model(data: Buffer) -> Model:
@@ -64,8 +67,14 @@ class Model:
     """A compiled model."""
 
     def __init__(
-        self, file: _core.Tensor, *, threads: int = 1, backends: Sequence[str] = (CORE,)
+        self,
+        file: _core.Tensor,
+        *,
+        threads: int = 1,
+        backends: Sequence[str] = (CORE,),
+        ask: Ask | None = None,
     ) -> None:
+        self._ask = ask
         self._file = file
         self._threads = threads
         self._backends = backends
@@ -125,7 +134,7 @@ class Model:
         if name not in self._mains:
             backends = self._backends if level is None else (CORE,)
             runners = [self._runner(backend, name) for backend in backends]
-            self._mains[name] = _Part(self._graph, self._graph.constants, runners)
+            self._mains[name] = _Part(self._graph, self._graph.constants, runners, self._ask)
         return self._mains[name]
 
     def _runner(self, backend: str, level: _core._Level) -> Runner:
@@ -178,70 +187,51 @@ def _check_input(port: Port, tensor: _core.Tensor) -> None:
         raise ValueError(f"input '{port.name}' has shape {port.shape}, not {tensor.shape}")
 
 
-def _used(operator: Operator) -> set[str]:
-    """The names that an operator reads, those that its parts see included."""
-    names = {name for name in operator.inputs if name}
-    for value in operator.attributes.values():
-        if isinstance(value, Graph):
-            names |= _free(value)
-    return names
-
-
-def _free(graph: Graph) -> set[str]:
-    """The names that a part takes from around it."""
-    made = {port.name for port in graph.inputs}
-    names: set[str] = set()
-    for operator in graph.operators:
-        names |= _used(operator) - made
-        made.update(operator.outputs)
-    return names | ({port.name for port in graph.outputs} - made)
-
-
 class Core:
     """The core as a backend: one level of kernels over a model file."""
 
     def __init__(self, file: _core.Tensor, level: _core._Level, threads: int) -> None:
         self._file = file
-        self._level = level
-        self._threads = threads
+        self.level = level
+        self.threads = threads
+        self._target: Target | None = None
 
-        def floats(command: int, words: Sequence[int]) -> tuple[int, int]:
-            return _core.command_floats(command, words, threads, level)
+    @property
+    def target(self) -> Target:
+        """The kernels that plans for it may use."""
+        if self._target is None:
+            from device_agent.engine.planner import target_of  # not in a VM that asks for plans
 
-        self.target = Target(machine=_machine(level), threads=threads, floats=floats)
+            self._target = target_of(self.level, self.threads)
+        return self._target
 
     def seconds(self, rows: PlanRows) -> float:
         """What a run of a plan of atoms costs here, by the cost model."""
         from device_agent.engine.plan.work import core_seconds  # only where there is a choice
 
-        return core_seconds(rows, self.target.machine, self._threads)
+        return core_seconds(rows, self.target.machine, self.threads)
 
     def session(self, plan: Plan) -> _core.Session:
         """A session of the plan."""
-        return _core.session(plan.words, self._file, self._threads, self._level)
-
-
-_MACHINES: dict[str, Machine] = {}
-_PEAK_ROUNDS = 20_000  # about a millisecond
-
-
-def _machine(level: _core._Level) -> Machine:
-    """What the kernels of a level cost here: measured once in a process."""
-    if level not in _MACHINES:
-        peak = 1e9 * _core.kernel_peak(rounds=_PEAK_ROUNDS, level=level)
-        _MACHINES[level] = typical(_core.kernel_tiles(level), peak)
-    return _MACHINES[level]
+        return _core.session(plan.words, self._file, self.threads, self.level)
 
 
 class _Part:
     """A graph, or a part of one, with its plans."""
 
     def __init__(
-        self, graph: Graph, constants: Mapping[str, Constant], runners: Sequence[Runner]
+        self,
+        graph: Graph,
+        constants: Mapping[str, Constant],
+        runners: Sequence[Runner],
+        ask: Ask | None,
+        address: Address = (),
     ) -> None:
         self._graph = graph
         self._constants = constants
         self._runners = runners
+        self._ask = ask
+        self._address = address
         self._parts: dict[int, _Part] = {}
         self._stages: dict[object, list[tuple[Stage, Session]]] = {}
         self._wanted: dict[int, frozenset[str]] = {}
@@ -278,11 +268,16 @@ class _Part:
         dtype = DTYPE_NAMES[constant.dtype]
         return _core.frombuffer(constant.data, dtype, constant.shape)  # type: ignore[arg-type]  # a dtype's name
 
-    def part(self, graph: Attribute) -> _Part:
-        """The part of a control operator, kept with its plans."""
+    def part(self, operator: Operator, name: str) -> _Part:
+        """The part of a control operator that an attribute is, kept with its plans."""
+        graph = operator.attributes[name]
         assert isinstance(graph, Graph)
         if id(graph) not in self._parts:
-            self._parts[id(graph)] = _Part(graph, self._constants, self._runners)
+            at = next(i for i, one in enumerate(self._graph.operators) if one is operator)
+            address = (*self._address, (at, name))
+            self._parts[id(graph)] = _Part(
+                graph, self._constants, self._runners, self._ask, address
+            )
         return self._parts[id(graph)]
 
     @property
@@ -290,12 +285,8 @@ class _Part:
         return self._graph.inputs
 
     def _names_from(self, at: int) -> frozenset[str]:
-        """The names that are used from operator `at` on."""
         if at not in self._wanted:
-            names = {port.name for port in self._graph.outputs}
-            for operator in self._graph.operators[at:]:
-                names |= _used(operator)
-            self._wanted[at] = frozenset(names)
+            self._wanted[at] = names_from(self._graph, at)
         return self._wanted[at]
 
     def _stage(self, at: int, env: Tensors) -> tuple[Stage, Session]:
@@ -311,7 +302,17 @@ class _Part:
         return found
 
     def _planned(self, at: int, env: Tensors) -> tuple[Stage, Session]:
-        plan = self._planner(at, env)
+        if self._ask is not None:
+            return self._asked(self._ask, at, env)
+        from device_agent.engine.planner import plan_part  # not in a VM that asks for plans
+
+        specs = {name: (_CODES[tensor.dtype], tensor.shape) for name, tensor in env.items()}
+
+        def plan(target: Target | None) -> Stage:
+            return plan_part(
+                self._graph, self._constants, at, specs, lambda name: env[name].tobytes(), target
+            )
+
         if len(self._runners) == 1:
             (runner,) = self._runners
             stage = plan(runner.target)
@@ -320,39 +321,20 @@ class _Part:
 
         return cheapest(self._runners, plan)
 
-    def _planner(self, at: int, env: Tensors) -> Callable[[Target | None], Stage]:
-        """What plans the stage that begins at an operator, for the tensors that are there."""
-
-        def spec(name: str) -> tuple[int, Shape]:
-            return _CODES[env[name].dtype], env[name].shape
-
-        around = Surroundings(
-            constants=_Visible(self._constants, env),
-            spec=spec,
-            contents=lambda name: env[name].tobytes(),
+    def _asked(self, ask: Ask, at: int, env: Tensors) -> tuple[Stage, Session]:
+        """Somebody else plans, for the core."""
+        (core,) = self._runners
+        assert isinstance(core, Core)
+        names = self._names_from(at)
+        request = Request(
+            address=self._address,
+            at=at,
+            level=core.level,
+            threads=core.threads,
+            specs=[(n, _CODES[t.dtype], t.shape) for n, t in env.items() if n in names],
         )
-        return lambda target: plan_stage(
-            self._graph.operators, at, around, self._names_from, target
-        )
-
-
-class _Visible(Mapping[str, Constant]):
-    """Constants, but for those whose names a part's inputs hide."""
-
-    def __init__(self, constants: Mapping[str, Constant], env: Tensors) -> None:
-        self._constants = constants
-        self._env = env
-
-    def __getitem__(self, name: str) -> Constant:
-        if name in self._env:
-            raise KeyError(name)
-        return self._constants[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return (name for name in self._constants if name not in self._env)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
+        stage = ask_stage(ask, request, lambda name: env[name].tobytes())
+        return stage, core.session(stage.plan)
 
 
 # --- control ---------------------------------------------------------------------------------------------------------
@@ -364,7 +346,7 @@ def _truth(tensor: _core.Tensor) -> bool:
 
 def _if(part: _Part, operator: Operator, env: Tensors) -> list[_core.Tensor]:
     holds = _truth(part.tensor(operator.inputs[0], env))
-    branch = part.part(operator.attributes["then_branch" if holds else "else_branch"])
+    branch = part.part(operator, "then_branch" if holds else "else_branch")
     return branch.run(env)
 
 
@@ -374,7 +356,7 @@ def _loop(part: _Part, operator: Operator, env: Tensors) -> list[_core.Tensor]:
     most = int(part.tensor(names[0], env).reshape(1)[0].item()) if names[0] else None
     holds = _truth(part.tensor(names[1], env)) if names[1] else True
     state = [part.tensor(name, env) for name in operator.inputs[2:]]
-    body = part.part(operator.attributes["body"])
+    body = part.part(operator, "body")
     collected: list[list[_core.Tensor]] = [[] for _ in range(len(operator.outputs) - len(state))]
     rounds = 0
     while holds and (most is None or rounds < most):
@@ -422,7 +404,7 @@ def _scan(part: _Part, operator: Operator, env: Tensors) -> list[_core.Tensor]:
         for axis, t in zip(_list(operator, "scan_input_axes", count), scanned, strict=True)
     ]
     back = _list(operator, "scan_input_directions", count)
-    body = part.part(operator.attributes["body"])
+    body = part.part(operator, "body")
     made = len(operator.outputs) - len(state)
     collected: list[list[_core.Tensor]] = [[] for _ in range(made)]
     rounds = scanned[0].shape[axes[0]]

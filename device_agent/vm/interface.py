@@ -10,7 +10,7 @@ Rules of this module:
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -141,6 +141,21 @@ def answer_nothing(what: str, data: bytes) -> bytes:
     raise ValueError(f"there is nobody here to answer '{what}'")
 
 
+PLAN = "shoal.plan"
+type Plan = Callable[["VmSpec", str, bytes], Awaitable[bytes]]
+"""Has a stage of a model planned: for whom, the model's path, the request. A ValueError is told to the task."""
+
+
+async def plan_nothing(asker: VmSpec, path: str, request: bytes) -> bytes:
+    """The planner of a VM that has none.
+
+    Raises:
+        ValueError: always.
+    """
+    del asker, path, request
+    raise ValueError("there is nobody here to plan a model")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOrder:
     """When an event is to run, among all that wait.
@@ -216,8 +231,21 @@ class Vm(Protocol):
 class VmHost[V: Vm](Protocol):
     """Makes VMs of one kind for one event loop."""
 
-    def create(self, spec: VmSpec, *, load_ms: int, on_ended: Callable[[V], None]) -> V:
+    def create(
+        self,
+        spec: VmSpec,
+        *,
+        load_ms: int,
+        on_ended: Callable[[V], None],
+        plan: Plan = plan_nothing,
+    ) -> V:
         """Starts to make a VM; await its `ready`.
+
+        Args:
+            spec: What it is made from.
+            load_ms: Wall time for the task's modules.
+            on_ended: Called when nothing is left of it.
+            plan: Plans the stages of its models; its clock stands meanwhile.
 
         Raises:
             VmCreateFailed: none can be made on this device.

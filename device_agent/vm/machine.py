@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING
 
 from device_agent.vm import _host
 from device_agent.vm.errors import VmClosed, VmCreateFailed, VmNotInstalled
-from device_agent.vm.interface import Answer, Emit, RunResult, VmSpec, answer_nothing
+from device_agent.vm.interface import (
+    PLAN,
+    Answer,
+    Emit,
+    Plan,
+    RunResult,
+    VmSpec,
+    answer_nothing,
+    plan_nothing,
+)
 from device_agent.vm.settings import CALLS_IN_A_ROW_MAX, VmSettings
 
 if TYPE_CHECKING:
@@ -35,7 +44,14 @@ class Hub:
         self._vms: dict[int, Vm] = {}
         self._loop.add_reader(self._channel.fileno(), self._hear)
 
-    def create(self, spec: VmSpec, *, load_ms: int, on_ended: "Callable[[Vm], None]") -> "Vm":
+    def create(
+        self,
+        spec: VmSpec,
+        *,
+        load_ms: int,
+        on_ended: "Callable[[Vm], None]",
+        plan: Plan = plan_nothing,
+    ) -> "Vm":
         """Starts to make a VM; await its `ready`.
 
         Raises:
@@ -57,7 +73,7 @@ class Hub:
             )
         except RuntimeError as error:
             raise VmCreateFailed(f"no VM for {spec.key}: {error}") from None
-        vm = Vm(spec, handle, self._loop, on_ended, self._settings.spin_us)
+        vm = Vm(spec, handle, self._loop, on_ended, plan, self._settings.spin_us)
         self._vms[handle.id] = vm
         return vm
 
@@ -76,7 +92,7 @@ class Hub:
                 del self._vms[number]
                 vm.end()
             elif happened == "asked":
-                vm.asked(run, outcome, emits[0][1])
+                vm.asked(run, outcome, emits[0])
             else:
                 vm.settle(row)
                 if happened == "ready" and self._settings.spare:
@@ -99,6 +115,8 @@ class Vm:
         "_in_a_row",
         "_loop",
         "_on_ended",
+        "_plan",
+        "_planning",
         "_runs",
         "_spin_us",
         "_waiting",
@@ -114,6 +132,7 @@ class Vm:
         handle: _host.Vm,
         loop: asyncio.AbstractEventLoop,
         on_ended: "Callable[[Vm], None]",
+        plan: Plan,
         spin_us: int,
     ) -> None:
         self.spec = spec
@@ -123,6 +142,8 @@ class Vm:
         self._handle = handle
         self._loop = loop
         self._on_ended = on_ended
+        self._plan = plan
+        self._planning: asyncio.Task[None] | None = None
         self._runs = itertools.count(1)
         self._spin_us = spin_us
         self._in_a_row = 0
@@ -195,10 +216,20 @@ class Vm:
         self.spent = True
         self._handle.close()
 
-    def asked(self, run: int, what: str, data: bytes) -> None:
-        """The hub tells what the run asks; it waits until it is answered."""
+    def asked(self, run: int, what: str, said: tuple[str, bytes]) -> None:
+        """The hub tells what the run asks, and its path and data; it waits until it is answered."""
+        path, data = said
+        if what == PLAN:
+            self._planning = self._loop.create_task(self._answer_plan(run, path, data))
+            return
         try:
             self._handle.answer(run, True, self._answers.get(run, answer_nothing)(what, data))
+        except ValueError as error:
+            self._handle.answer(run, False, str(error).encode())
+
+    async def _answer_plan(self, run: int, path: str, request: bytes) -> None:
+        try:
+            self._handle.answer(run, True, await self._plan(self.spec, path, request))
         except ValueError as error:
             self._handle.answer(run, False, str(error).encode())
 

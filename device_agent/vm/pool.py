@@ -11,6 +11,7 @@ import asyncio
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from device_agent.clock import Clock, SystemClock
 from device_agent.vm import _host
@@ -35,6 +36,7 @@ from device_agent.vm.interface import (
     answer_nothing,
 )
 from device_agent.vm.machine import Hub, raise_if_not_made
+from device_agent.vm.planner import Planner
 from device_agent.vm.process_vm import ProcessHub
 from device_agent.vm.scheduler import Scheduler
 from device_agent.vm.settings import VmSettings
@@ -78,12 +80,22 @@ class Pool[V: Vm]:
         make_host: Callable[[], VmHost[V]],
         settings: VmSettings | None = None,
         clock: Clock | None = None,
+        costs: Path | None = None,
     ) -> None:
+        """Makes no VM yet.
+
+        Args:
+            make_host: Makes what makes them.
+            settings: Limits.
+            clock: For deadlines and turns.
+            costs: The file of what the engine's kernels cost on this machine; see Planner.
+        """
         self._make_host = make_host
         self._settings = settings or VmSettings()
         self._clock = clock or SystemClock()
         self._scheduler = Scheduler(_bounds(self._settings))
         self._host: VmHost[V] | None = None
+        self._planner = Planner(self._make_planner, self._settings, costs)
         self._tickets = itertools.count(1)
         self._turns: dict[int, asyncio.Future[Start]] = {}
         self._vms: dict[int, V] = {}
@@ -128,6 +140,7 @@ class Pool[V: Vm]:
             for vm in self._alive:
                 vm.cancel_all()
             await _wait_ended(self._alive, self._settings.ended_ms)
+        await self._planner.close()
         if self._host is not None:
             self._host.close()
             self._host = None
@@ -196,7 +209,12 @@ class Pool[V: Vm]:
     async def _load(self, start: Start, spec: VmSpec) -> RunResult:
         if self._host is None:
             self._host = self._make_host()
-        vm = self._host.create(spec, load_ms=self._settings.load_ms, on_ended=self._forget)
+        vm = self._host.create(
+            spec,
+            load_ms=self._settings.load_ms,
+            on_ended=self._forget,
+            plan=self._planner.plan,
+        )
         self._vms[start.vm] = vm
         self._alive[vm] = spec.key
         try:
@@ -206,6 +224,10 @@ class Pool[V: Vm]:
             raise
         raise_if_not_made(spec.key, result)
         return result
+
+    def _make_planner(self, spec: VmSpec) -> V:
+        assert self._host is not None, "only a VM of this host asks for plans"
+        return self._host.create(spec, load_ms=self._settings.load_ms, on_ended=lambda _: None)
 
     def _step(self, happening: Happening) -> None:
         for effect in self._scheduler.step(self._now_ms(), happening):
@@ -266,15 +288,25 @@ class Pool[V: Vm]:
 class InterpreterPool(Pool[Vm]):
     """A VmPool of interpreters in this process; `process.install()` must have been called."""
 
-    def __init__(self, settings: VmSettings | None = None, clock: Clock | None = None) -> None:
-        super().__init__(lambda: Hub(settings), settings, clock)
+    def __init__(
+        self,
+        settings: VmSettings | None = None,
+        clock: Clock | None = None,
+        costs: Path | None = None,
+    ) -> None:
+        super().__init__(lambda: Hub(settings), settings, clock, costs)
 
 
 class ProcessPool(Pool[Vm]):
     """A VmPool of processes: where interpreters misbehave, as the reference in tests, and as the peer in benchmarks."""
 
-    def __init__(self, settings: VmSettings | None = None, clock: Clock | None = None) -> None:
-        super().__init__(ProcessHub, settings, clock)
+    def __init__(
+        self,
+        settings: VmSettings | None = None,
+        clock: Clock | None = None,
+        costs: Path | None = None,
+    ) -> None:
+        super().__init__(ProcessHub, settings, clock, costs)
 
 
 def _bounds(settings: VmSettings) -> Bounds:

@@ -65,10 +65,11 @@ class _Side:
     def begin(self) -> None:
         self.emits, self.emit_bytes, self.lines, self.line = [], 0, 0, ""
         self.past_output = self.past_logs = False
+        self.planned_ns = 0  # not the run's time
 
     def module(self) -> object:
         made = type(sys)("_shoal")
-        for name in ("emit", "log", "write", "ignore", "ask", "resource", "find", "code"):
+        for name in ("emit", "log", "write", "ignore", "ask", "plan", "resource", "find", "code"):
             setattr(made, name, getattr(self, name))
         made.sleep, made.Killed, made.LimitReached = wait, Killed, LimitReached
         return made
@@ -116,11 +117,21 @@ class _Side:
     def ask(self, what: str, data: bytes) -> bytes:
         if not self.running:
             raise RuntimeError("ask only while an event is handled, not while the module loads")
-        send(b"A", what.encode(), bytes(data))
-        answered = frame()
-        if answered[:1] != b"1":
-            raise ValueError(answered[1:].decode())
-        return answered[1:]
+        return self.answered(b"A", what, data)
+
+    def plan(self, path: str, data: bytes) -> bytes:
+        began = clock()
+        try:
+            return self.answered(b"P", path, data)
+        finally:
+            self.planned_ns += clock() - began
+
+    def answered(self, kind: bytes, what: str, data: bytes) -> bytes:
+        send(kind, what.encode(), bytes(data))
+        said = frame()
+        if said[:1] != b"1":
+            raise ValueError(said[1:].decode())
+        return said[1:]
 
     def resource(self, path: str) -> str:
         found = self.task["resources"].get(path)
@@ -212,7 +223,7 @@ def judge(side: _Side, act: object, on_error: str) -> tuple[str, str, bool, int]
         message = f"the run wrote more than {lines} lines; log less or raise log_lines"
         outcome = "LOG_LIMIT"
     side.end_line()
-    return outcome, message, spent, (clock() - began) // 1_000
+    return outcome, message, spent, (clock() - began - side.planned_ns) // 1_000
 
 
 def answer(side: _Side, judged: tuple[str, str, bool, int]) -> None:
@@ -234,6 +245,8 @@ def bounded_engine(task: dict) -> object:
     spec = sys.modules["_frozen_importlib"].ModuleSpec(name, None, origin=origin)
     engine = sys.modules["_imp"].create_dynamic(spec)
     sys.modules["_imp"].exec_dynamic(engine)
+    for level, *costs in task["costs"]:
+        engine.set_costs(level, *costs)
     engine.bound_process(task["engine_bytes"], task["engine_status"])
     return engine
 

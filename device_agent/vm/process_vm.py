@@ -25,6 +25,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from device_agent.engine import _core
 from device_agent.vm import stdlib
 from device_agent.vm.errors import VmClosed, VmCreateFailed
 from device_agent.vm.interface import (
@@ -37,9 +38,11 @@ from device_agent.vm.interface import (
     WALL_LIMIT,
     Answer,
     Emit,
+    Plan,
     RunResult,
     VmSpec,
     answer_nothing,
+    plan_nothing,
 )
 from device_agent.vm.settings import (
     PROCESS_ENGINE_STATUS,
@@ -73,7 +76,12 @@ class ProcessHub:
         self._vms: set[ProcessVm] = set()
 
     def create(
-        self, spec: VmSpec, *, load_ms: int, on_ended: "Callable[[ProcessVm], None]"
+        self,
+        spec: VmSpec,
+        *,
+        load_ms: int,
+        on_ended: "Callable[[ProcessVm], None]",
+        plan: Plan = plan_nothing,
     ) -> "ProcessVm":
         """Starts to make a VM; await its `ready`."""
 
@@ -81,7 +89,7 @@ class ProcessHub:
             self._vms.discard(vm)
             on_ended(vm)
 
-        vm = ProcessVm(spec, load_ms, ended)
+        vm = ProcessVm(spec, load_ms, ended, plan)
         self._vms.add(vm)
         return vm
 
@@ -103,7 +111,9 @@ class ProcessVm:
         left_behind: Never: a kill ends a process.
     """
 
-    def __init__(self, spec: VmSpec, load_ms: int, on_ended: "Callable[[ProcessVm], None]") -> None:
+    def __init__(
+        self, spec: VmSpec, load_ms: int, on_ended: "Callable[[ProcessVm], None]", plan: Plan
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.spec = spec
         self.spent = False
@@ -114,6 +124,9 @@ class ProcessVm:
         self._load_ms = load_ms
         self._memory_bytes_max = (spec.limits.memory_mib + spec.limits.engine_mib) * MIB
         self._on_ended = on_ended
+        self._plan = plan
+        self._planning = False
+        self._planned_s = 0.0  # of the present run: its clock stood meanwhile
         self._loop = loop
         self._queue: deque[_Run] = deque()
         self._changed = asyncio.Event()
@@ -224,15 +237,17 @@ class ProcessVm:
     async def _answered(self, wall_ms: int, cpu_ms: int = 0) -> RunResult:
         """What the run that was sent comes to, within its time and memory."""
         self._logs = []
+        self._planned_s = 0.0
         cpu_until_ns = self._cpu_ns() + cpu_ms * 1_000_000
         began = self._loop.time()
         reading = asyncio.ensure_future(self._read())
         while not reading.done():
-            left_ms = wall_ms - (self._loop.time() - began) * 1_000
-            if left_ms <= 0:
+            left_ms = wall_ms - (self._loop.time() - began - self._planned_s) * 1_000
+            if left_ms <= 0 and not self._planning:
                 self._kill(WALL_LIMIT)
                 break
-            await asyncio.wait({reading}, timeout=min(left_ms, PROCESS_MEMORY_LOOK_MS) / 1_000)
+            look_ms = min(max(left_ms, 1), PROCESS_MEMORY_LOOK_MS)
+            await asyncio.wait({reading}, timeout=look_ms / 1_000)
             if self._look() > self._memory_bytes_max and not reading.done():
                 self._kill(MEMORY_LIMIT)
             if cpu_ms and self._cpu_ns() >= cpu_until_ns and not reading.done():
@@ -301,6 +316,10 @@ class ProcessVm:
                 kind, *fields = _fields(await reader.readexactly(size))
                 if kind == b"R":
                     return fields
+                if kind == b"P":
+                    path, data = fields
+                    await self._asked_plan(path.decode(), data)
+                    continue
                 if kind == b"A":
                     what, data = fields
                     self._asked(what.decode(), data)
@@ -312,6 +331,17 @@ class ProcessVm:
         except ValueError:  # what it said is no frame
             self._kill(TASK_CRASHED)
             return None
+
+    async def _asked_plan(self, path: str, request: bytes) -> None:
+        began = self._loop.time()
+        self._planning = True
+        try:
+            self._send(b"1" + await self._plan(self.spec, path, request))
+        except ValueError as error:
+            self._send(b"0" + str(error).encode())
+        finally:
+            self._planning = False
+            self._planned_s += self._loop.time() - began
 
     def _asked(self, what: str, data: bytes) -> None:
         try:
@@ -380,6 +410,7 @@ def _task(spec: VmSpec) -> bytes:
             "log_lines": spec.limits.log_lines,
             "engine_bytes": spec.limits.engine_mib * MIB,
             "engine_status": PROCESS_ENGINE_STATUS,
+            "costs": [(level, *found) for level in _core.levels() if (found := _core.costs(level))],
             "table": _table(),
             "glue": stdlib.glue_code(),
         }

@@ -20,6 +20,10 @@ class VmSettings:
         spare: One VM is made ahead and waits for its task: the first event of a task waits less, for 2 MiB.
         spin_us: How long a call looks out for its answer before it sleeps, when calls follow each other closely and
             the task's last run was shorter than this; 0 never does.
+        plan_ms: Wall time of planning one stage of a model, in the VM that plans for all.
+        plan_memory_mib: Its Python memory, and again its tensors.
+        plan_bytes_max: Bytes of one plan.
+        plans_kept_bytes_max: Bytes of plans that are kept for VMs that ask the same.
     """
 
     vms_max: int = 8
@@ -33,6 +37,10 @@ class VmSettings:
     ended_ms: int = 3_000
     spare: bool = True
     spin_us: int = 20
+    plan_ms: int = 20_000
+    plan_memory_mib: int = 256
+    plan_bytes_max: int = 16 * 1024 * 1024
+    plans_kept_bytes_max: int = 16 * 1024 * 1024
 
 
 CALLS_IN_A_ROW_MAX = 8  # answered without a turn of the event loop

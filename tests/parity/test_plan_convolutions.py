@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cloud.compiler.compile import compile_onnx
 from device_agent.engine.model import parse_model
-from device_agent.engine.plan.ir import PlanError
+from device_agent.engine.plan.planned import PlanError
 from device_agent.engine.plan.words import read_plan
 from tests.helpers.arrays import LEVELS, Array, Level, tensor_of
 

@@ -7,7 +7,7 @@ from cloud.compiler.errors import OnnxInvalid, OnnxUnsupported
 from device_agent.engine import _core
 from device_agent.engine.backend import NotHere
 from device_agent.engine.model import CORE, Model
-from device_agent.engine.plan.ir import PlanError
+from device_agent.engine.plan.planned import PlanError
 from tests.helpers.arrays import tensor_of
 from tests.helpers.onnx_cases import Case, array_of, difference, node_cases
 

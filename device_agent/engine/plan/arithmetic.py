@@ -14,7 +14,8 @@ from math import prod
 
 from device_agent.engine.ops import Dtype
 from device_agent.engine.plan.fold import FLOATS, encoded
-from device_agent.engine.plan.ir import Builder, Number, PlanError, Shape, Value
+from device_agent.engine.plan.ir import Builder, Number, Shape, Value
+from device_agent.engine.plan.planned import PlanError
 from device_agent.engine.plan.transforms import axis_of, concat, expand, reshape, transpose
 
 HALVES = frozenset({Dtype.FLOAT16, Dtype.BFLOAT16})

@@ -14,7 +14,8 @@ from typing import Any
 from device_agent.engine.graph import Operator
 from device_agent.engine.ops import BY_NAME
 from device_agent.engine.plan.fold import Known, Reader
-from device_agent.engine.plan.ir import Builder, PlanError, Value
+from device_agent.engine.plan.ir import Builder, Value
+from device_agent.engine.plan.planned import PlanError
 
 type Lowering = Callable[["Site"], Value | Sequence[Value | None]]
 

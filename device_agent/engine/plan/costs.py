@@ -31,6 +31,7 @@ SPILLED_FLOPS = (
 )
 PATCH_CALLS = 2.0  # a line of im2col's patches
 
+PEAK_ROUNDS = 20_000  # of the core's kernel_peak: about a millisecond
 FIT_SWEEPS = 300
 LEAST_COST_S = 1e-15  # of an operation or a byte: what a fit calls free is given this
 

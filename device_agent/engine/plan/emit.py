@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from device_agent.engine.ops import ATOM, ITEM_BYTES, RASTER
 from device_agent.engine.plan.ir import Builder, Operand, Step, Value
 from device_agent.engine.plan.memory import plan_memory
+from device_agent.engine.plan.planned import Plan
 from device_agent.engine.plan.region import strides_of
 from device_agent.engine.plan.schedule import scheduled
 from device_agent.engine.plan.target import KERNELS, Target
@@ -23,27 +23,6 @@ VERSION = 1
 RANK = 8
 _NUMBERS = {"raster": RASTER, **KERNELS}
 _ARENA, _KEPT, _LITERAL, _WEIGHTS = range(4)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """A flat plan and what is known of it.
-
-    Attributes:
-        words: What the core runs.
-        steps: Steps of one run.
-        prologue: Steps that run once.
-        rasters: Rasters among the steps.
-        moves: Transforms that were planned: the rasters there would be without merging.
-        arena_bytes: Memory that a run works in.
-    """
-
-    words: bytes
-    steps: int
-    prologue: int
-    rasters: int
-    moves: int
-    arena_bytes: int
 
 
 def needed_steps(steps: Sequence[Step], outputs: Sequence[Value]) -> list[Step]:

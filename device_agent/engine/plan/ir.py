@@ -32,10 +32,6 @@ type Number = int | float | bool
 type Given = tuple["Value", int, int, Sequence[Axis]]
 
 
-class PlanError(ValueError):
-    """A graph that does not fit together with the shapes that it was given; the message says where."""
-
-
 class Value:
     """A tensor of the plan."""
 

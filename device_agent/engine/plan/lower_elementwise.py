@@ -21,7 +21,8 @@ from device_agent.engine.plan.arithmetic import (
     where,
 )
 from device_agent.engine.plan.context import Site, lowers
-from device_agent.engine.plan.ir import Builder, PlanError, Value
+from device_agent.engine.plan.ir import Builder, Value
+from device_agent.engine.plan.planned import PlanError
 from device_agent.engine.plan.transforms import expand, reinterpret
 
 _UNARY = {

@@ -17,7 +17,8 @@ from device_agent.engine.plan.arithmetic import (
 )
 from device_agent.engine.plan.context import Site, lowers
 from device_agent.engine.plan.fold import Unknown
-from device_agent.engine.plan.ir import Builder, PlanError, Value
+from device_agent.engine.plan.ir import Builder, Value
+from device_agent.engine.plan.planned import PlanError
 from device_agent.engine.plan.transforms import axis_of, cut, pick, reshape, runs, transpose
 
 _REDUCTIONS = {"none": 0, "add": 1, "mul": 2, "max": 3, "min": 4}

@@ -8,7 +8,8 @@ from device_agent.engine.ops import Dtype
 from device_agent.engine.plan.arithmetic import broadcast, constant
 from device_agent.engine.plan.context import Site, lowers
 from device_agent.engine.plan.fold import bits_of, encoded
-from device_agent.engine.plan.ir import Given, PlanError, Value
+from device_agent.engine.plan.ir import Given, Value
+from device_agent.engine.plan.planned import PlanError
 from device_agent.engine.plan.transforms import (
     axis_of,
     concat,

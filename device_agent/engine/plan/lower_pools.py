@@ -9,7 +9,8 @@ from device_agent.engine.ops import Dtype
 from device_agent.engine.plan.arithmetic import HALVES, binary, cast, reduce
 from device_agent.engine.plan.context import Site, lowers
 from device_agent.engine.plan.fold import bits_of
-from device_agent.engine.plan.ir import PlanError, Value
+from device_agent.engine.plan.ir import Value
+from device_agent.engine.plan.planned import PlanError
 from device_agent.engine.plan.transforms import filled, reshape
 from device_agent.engine.plan.window import Window, windows_of
 

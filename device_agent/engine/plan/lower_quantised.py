@@ -5,8 +5,9 @@ from __future__ import annotations
 from device_agent.engine.ops import Dtype
 from device_agent.engine.plan.arithmetic import HALVES, binary, cast, clip, matmul, unary
 from device_agent.engine.plan.context import Site, lowers
-from device_agent.engine.plan.ir import Builder, PlanError, Value
+from device_agent.engine.plan.ir import Builder, Value
 from device_agent.engine.plan.lower_windows import convolve
+from device_agent.engine.plan.planned import PlanError
 from device_agent.engine.plan.transforms import axis_of, cut, expand, reshape
 from device_agent.engine.plan.window import windows_of
 

@@ -8,7 +8,8 @@ from device_agent.engine.ops import Dtype
 from device_agent.engine.plan.arithmetic import binary, cast, constant, matmul, word_of
 from device_agent.engine.plan.context import Site, lowers
 from device_agent.engine.plan.fold import bits_of
-from device_agent.engine.plan.ir import Builder, PlanError, Value
+from device_agent.engine.plan.ir import Builder, Value
+from device_agent.engine.plan.planned import PlanError
 from device_agent.engine.plan.transforms import concat, cut, filled, reshape, transpose
 
 _KINDS = {"rnn": (0, 1), "gru": (1, 3), "lstm": (2, 4)}  # code, gates

@@ -22,7 +22,8 @@ from device_agent.engine.plan.arithmetic import (
     word_of,
 )
 from device_agent.engine.plan.context import Site, lowers
-from device_agent.engine.plan.ir import PlanError, Value
+from device_agent.engine.plan.ir import Value
+from device_agent.engine.plan.planned import PlanError
 from device_agent.engine.plan.transforms import axis_of, pick, repeat, runs
 
 

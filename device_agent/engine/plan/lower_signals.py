@@ -5,7 +5,8 @@ from __future__ import annotations
 from device_agent.engine.ops import Dtype
 from device_agent.engine.plan.arithmetic import binary, cast, unary
 from device_agent.engine.plan.context import Site, lowers
-from device_agent.engine.plan.ir import Builder, PlanError, Value
+from device_agent.engine.plan.ir import Builder, Value
+from device_agent.engine.plan.planned import PlanError
 from device_agent.engine.plan.region import strides_of
 from device_agent.engine.plan.transforms import (
     axis_of,

@@ -8,7 +8,8 @@ from math import prod
 from device_agent.engine.ops import Dtype
 from device_agent.engine.plan.arithmetic import HALVES, binary, cast, matmul
 from device_agent.engine.plan.context import Site, lowers
-from device_agent.engine.plan.ir import Builder, PlanError, Value
+from device_agent.engine.plan.ir import Builder, Value
+from device_agent.engine.plan.planned import PlanError
 from device_agent.engine.plan.transforms import (
     cut,
     flip,

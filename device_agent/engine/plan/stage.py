@@ -16,29 +16,11 @@ from device_agent.engine.graph import Constant, Operator
 from device_agent.engine.ops import BY_NAME, OpClass
 from device_agent.engine.plan import lowerings as _lowerings  # noqa: F401 - fills the table
 from device_agent.engine.plan.context import LOWERINGS, Site
-from device_agent.engine.plan.emit import Plan, emit
+from device_agent.engine.plan.emit import emit
 from device_agent.engine.plan.fold import Reader, Unknown
-from device_agent.engine.plan.ir import Builder, PlanError, Shape, Value
+from device_agent.engine.plan.ir import Builder, Shape, Value
+from device_agent.engine.plan.planned import PlanError, Stage
 from device_agent.engine.plan.target import Target
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """A planned stretch of operators.
-
-    Attributes:
-        plan: What the core runs.
-        inputs: Names of the tensors that it is given.
-        outputs: Names of those that it makes.
-        end: The first operator after it.
-        read: What the plan read of its inputs: it holds while that stays so.
-    """
-
-    plan: Plan
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    end: int
-    read: Mapping[str, bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from itertools import accumulate
 from math import prod
 
-from device_agent.engine.plan.ir import Builder, Given, PlanError, Shape, Value
+from device_agent.engine.plan.ir import Builder, Given, Shape, Value
+from device_agent.engine.plan.planned import PlanError
 from device_agent.engine.plan.region import strides_of
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from device_agent.engine.plan.context import Site
-from device_agent.engine.plan.ir import PlanError
+from device_agent.engine.plan.planned import PlanError
 
 
 @dataclass(frozen=True, slots=True)

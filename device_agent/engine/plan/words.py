@@ -15,7 +15,7 @@ from enum import IntEnum
 
 from device_agent.engine.ops import ATOMS, RASTER, Dtype
 from device_agent.engine.plan.emit import MAGIC, RANK, VERSION
-from device_agent.engine.plan.ir import PlanError
+from device_agent.engine.plan.planned import PlanError
 
 HEADER_WORDS = 16
 TENSOR_WORDS = 4 + 2 * RANK

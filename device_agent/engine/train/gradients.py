@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from device_agent.engine.ops import Dtype
-from device_agent.engine.plan.ir import Builder, PlanError, Step, Value
+from device_agent.engine.plan.ir import Builder, Step, Value
+from device_agent.engine.plan.planned import PlanError
 from device_agent.engine.plan.transforms import reshape
 from device_agent.engine.train import rules_convolution as _convolution  # noqa: F401
 from device_agent.engine.train import rules_elementwise as _elementwise  # noqa: F401 - fills the table

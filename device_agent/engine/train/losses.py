@@ -22,7 +22,8 @@ from device_agent.engine.plan.arithmetic import (
     unary,
     where,
 )
-from device_agent.engine.plan.ir import Builder, PlanError, Value
+from device_agent.engine.plan.ir import Builder, Value
+from device_agent.engine.plan.planned import PlanError
 from device_agent.engine.plan.transforms import reshape
 
 

@@ -26,7 +26,8 @@ from device_agent.engine.model import Model, Tensors
 from device_agent.engine.ops import BY_NAME, Dtype, OpClass
 from device_agent.engine.plan.emit import emit
 from device_agent.engine.plan.fold import Unknown
-from device_agent.engine.plan.ir import PlanError, Shape, Value
+from device_agent.engine.plan.ir import Shape, Value
+from device_agent.engine.plan.planned import PlanError
 from device_agent.engine.plan.stage import Surroundings, Tracer
 from device_agent.engine.settings import PLAN_LIMITS
 from device_agent.engine.train.gradients import gradients

@@ -13,7 +13,7 @@ except ImportError:
     from shoal_task import testing as _side  # type: ignore[no-redef]  # the same functions, outside a VM
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer
+    from collections.abc import Buffer, Callable
 
 
 def emit(topic: str, payload: "Buffer") -> None:
@@ -43,6 +43,15 @@ def ask(what: str, data: "Buffer") -> bytes:
         RuntimeError: called while the module loads, when there is no event yet.
     """
     return _side.ask(what, data)
+
+
+def planner_of(path: str) -> "Callable[[bytes], bytes] | None":
+    """Who plans the model in a file, at the host's expense; None outside a VM, where it is planned here.
+
+    The function raises ValueError when the host refuses.
+    """
+    plan = getattr(_side, "plan", None)
+    return None if plan is None else lambda request: plan(path, request)
 
 
 def config_values() -> dict[str, str | int | float | bool]:

@@ -2,7 +2,7 @@
 
 from device_agent.engine.errors import EngineError
 from device_agent.engine.model import Model, load_model, parse_model
-from shoal_task.border import resource_path
+from shoal_task.border import planner_of, resource_path
 
 TYPE_CHECKING = False  # not from typing: its import would double the time that a VM takes to load
 
@@ -19,8 +19,9 @@ def load(path: str) -> Model:
         FileNotFoundError: task.toml names no such resource.
         ValueError: the file is no compiled model, or one for another engine.
     """
+    file = resource_path(path)
     try:
-        return load_model(resource_path(path))
+        return load_model(file, ask=planner_of(file))
     except EngineError as error:
         raise ValueError(str(error)) from error
 

@@ -5,8 +5,13 @@
 #include <chrono>
 #include <cmath>
 
+#include "keeper.h"
+
 namespace shoal {
 namespace {
+
+constexpr const char* kPlan = "shoal.plan";  // what is asked; no task's own question begins like this
+constexpr int64_t kStandsNs = 60'000'000'000;  // a host that does not answer for so long does not answer at all
 
 struct Table {
   ModuleTable modules;
@@ -113,20 +118,52 @@ PyObject* guest_sleep(PyObject*, PyObject* argument) {
   Py_RETURN_NONE;
 }
 
-bool wait_for_answer(Vm& vm, Message question, Answer* answer) {
+enum class Clock { runs, stands };
+
+// Posts the question and waits; false when the run was killed meanwhile. What the host does for the run while the clock
+// stands is not the run's time.
+bool wait_for_answer(Vm& vm, Message question, Answer* answer, Clock clock) {
+  const int64_t asked = now_ns();
+  int64_t deadline = 0;
   {
     std::lock_guard lock(vm.mutex);
     if (vm.reason != Reason::none) return false;  // a killed run that asks on must not pile up questions
     vm.answer.reset();
     vm.asking = true;
+    if (clock == Clock::stands) deadline = vm.deadline_ns.exchange(asked + kStandsNs);
   }
   vm.channel->post(std::move(question));
-  std::unique_lock lock(vm.mutex);
-  vm.changed.wait(lock, [&] { return vm.reason != Reason::none || vm.answer.has_value(); });
-  vm.asking = false;
-  if (vm.reason != Reason::none) return false;
-  *answer = std::move(*vm.answer);
+  {
+    std::unique_lock lock(vm.mutex);
+    vm.changed.wait(lock, [&] { return vm.reason != Reason::none || vm.answer.has_value(); });
+    vm.asking = false;
+    if (vm.reason != Reason::none) return false;
+    *answer = std::move(*vm.answer);
+    if (clock == Clock::runs) return true;
+    const int64_t waited = now_ns() - asked;
+    vm.began_ns += waited;
+    deadline += waited;
+    vm.deadline_ns.store(deadline);
+  }
+  watch(deadline);
   return true;
+}
+
+PyObject* answered(Vm& vm, Message question, Clock clock) {
+  question.vm = vm.id;
+  question.happened = Happened::asked;
+  question.run = vm.run;
+  Answer answer;
+  bool alive;
+  Py_BEGIN_ALLOW_THREADS;
+  alive = wait_for_answer(vm, std::move(question), &answer, clock);
+  Py_END_ALLOW_THREADS;
+  if (!alive) {
+    PyErr_SetString(vm.killed_type, "the run was killed");
+    return nullptr;
+  }
+  if (answer.good) return PyBytes_FromStringAndSize(answer.data.data(), static_cast<Py_ssize_t>(answer.data.size()));
+  return PyErr_Format(PyExc_ValueError, "%s", answer.data.c_str());
 }
 
 // ask(what, data) -> bytes: the host answers; a kill wakes who waits for it (rule K3).
@@ -136,24 +173,25 @@ PyObject* guest_ask(PyObject*, PyObject* args) {
   if (!PyArg_ParseTuple(args, "sy*:ask", &what, &data)) return nullptr;
   Vm& vm = *current_vm();
   Message question;
-  question.vm = vm.id;
-  question.happened = Happened::asked;
-  question.run = vm.run;
   question.outcome = what;
   question.emits.emplace_back("", std::string(static_cast<const char*>(data.buf), static_cast<size_t>(data.len)));
   PyBuffer_Release(&data);
   if (vm.phase != Phase::run) return PyErr_Format(PyExc_RuntimeError, "ask only while an event is handled, not while the module loads");
-  Answer answer;
-  bool alive;
-  Py_BEGIN_ALLOW_THREADS;
-  alive = wait_for_answer(vm, std::move(question), &answer);
-  Py_END_ALLOW_THREADS;
-  if (!alive) {
-    PyErr_SetString(vm.killed_type, "the run was killed");
-    return nullptr;
-  }
-  if (answer.good) return PyBytes_FromStringAndSize(answer.data.data(), static_cast<Py_ssize_t>(answer.data.size()));
-  return PyErr_Format(PyExc_ValueError, "%s", answer.data.c_str());
+  return answered(vm, std::move(question), Clock::runs);
+}
+
+// plan(path of a model, request) -> bytes: the host has a stage planned; while the module loads, too.
+PyObject* guest_plan(PyObject*, PyObject* args) {
+  const char* path;
+  Py_buffer data;
+  if (!PyArg_ParseTuple(args, "sy*:plan", &path, &data)) return nullptr;
+  Vm& vm = *current_vm();
+  Message question;
+  question.outcome = kPlan;
+  question.emits.emplace_back(path, std::string(static_cast<const char*>(data.buf), static_cast<size_t>(data.len)));
+  PyBuffer_Release(&data);
+  if (vm.phase == Phase::close) return PyErr_Format(PyExc_RuntimeError, "the task is ending: nothing is planned any more");
+  return answered(vm, std::move(question), Clock::stands);
 }
 
 PyObject* guest_resource(PyObject*, PyObject* name) {
@@ -201,6 +239,7 @@ PyMethodDef guest_methods[] = {
     {"ignore", guest_ignore, METH_VARARGS, "ignore(*anything)"},
     {"sleep", guest_sleep, METH_O, "sleep(seconds)"},
     {"ask", guest_ask, METH_VARARGS, "ask(what, data) -> the host's answer"},
+    {"plan", guest_plan, METH_VARARGS, "plan(path of a model, request) -> the stage that a VM of the host planned"},
     {"resource", guest_resource, METH_O, "resource(path in the bundle) -> path of the file"},
     {"find", guest_find, METH_O, "find(module name)"},
     {"code", guest_code, METH_O, "code(module name)"},

@@ -11,8 +11,7 @@ from device_agent.engine.backend import NotHere, backend_of, register, registere
 from device_agent.engine.format import encode_model
 from device_agent.engine.model import CORE, Model
 from device_agent.engine.plan.costs import typical
-from device_agent.engine.plan.emit import Plan
-from device_agent.engine.plan.ir import PlanError
+from device_agent.engine.plan.planned import Plan, PlanError
 from device_agent.engine.plan.words import PlanRows, Space, read_plan, regions_of
 from device_agent.engine.plan.work import core_seconds, work_of
 from tests.helpers.arrays import tensor_of

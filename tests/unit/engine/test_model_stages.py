@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 from cloud.compiler.compile import compile_onnx
 from device_agent.engine import _core
 from device_agent.engine.model import Model, parse_model
-from device_agent.engine.plan.ir import PlanError
+from device_agent.engine.plan.planned import PlanError
 from tests.helpers.graphs import node
 
 

@@ -113,6 +113,8 @@ std::vector<Tensor> operands(const State& state, PyObject* a, PyObject* b);
 
 PyObject* bound_process(PyObject* module, PyObject* args);
 PyObject* engine_bytes(PyObject* module, PyObject*);
+PyObject* set_costs(PyObject* module, PyObject* args);
+PyObject* costs(PyObject* module, PyObject* args);
 PyObject* map_model(PyObject* module, PyObject* args);
 PyObject* check_model(PyObject* module, PyObject* args);
 PyObject* make_session(PyObject* module, PyObject* args);

@@ -410,6 +410,8 @@ PyMethodDef functions[] = {
     {"cpu_features", cpu_features, METH_NOARGS, "Instruction sets that matter to the engine."},
     {"bound_process", bound_process, METH_VARARGS, "Ends this process with a status when its tensors need more bytes."},
     {"engine_bytes", engine_bytes, METH_NOARGS, "(now, at most) that the tensors of this thread's run hold."},
+    {"set_costs", set_costs, METH_VARARGS, "What a level's kernels cost on this machine, for every plan of the process."},
+    {"costs", costs, METH_VARARGS, "The same as it was set, or None."},
     {"op_table", describe_op_table, METH_NOARGS, "(id, name, inputs min, inputs max, outputs, attributes, since) of each operator."},
     {"map_model", map_model, METH_VARARGS, "A model file's bytes, checked and mapped once for the whole process."},
     {"check_model", check_model, METH_VARARGS, "A model file's bytes, checked and copied."},

@@ -63,15 +63,13 @@ std::shared_ptr<Constants> Session::shared_constants(const Session& session) {
         known->plan_bytes == plan_bytes && std::memcmp(known->plan.get(), session.plan_.get(), plan_bytes) == 0)
       return known;
   }
-  const int64_t size = session.header_.kept_bytes;
   auto made = std::make_shared<Constants>();
   made->plan = allocate(static_cast<int64_t>(plan_bytes));
   std::memcpy(made->plan.get(), session.plan_.get(), plan_bytes);
   made->file = session.weights_.storage();
   made->plan_bytes = plan_bytes;
   made->kernels = &session.kernels_;
-  made->bytes = allocate(size);
-  std::memset(made->bytes.get(), 0, static_cast<size_t>(size));
+  made->bytes = allocate(session.header_.kept_bytes, true);
   cache.entries.push_back(made);
   return made;
 }
@@ -122,8 +120,7 @@ class PlanReader {
     const int64_t literal_words = (h.literal_bytes + 7) / 8;
     need(h.literal_bytes >= 0 && literal_words <= h.words - static_cast<int64_t>(plan::header_words), "its literals are cut");
     literals_ = count_ - static_cast<size_t>(literal_words);
-    session_.arena_ = allocate(h.arena_bytes);
-    std::memset(session_.arena_.get(), 0, static_cast<size_t>(h.arena_bytes));
+    session_.arena_ = allocate(h.arena_bytes, true);
   }
 
  private:

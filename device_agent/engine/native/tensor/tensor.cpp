@@ -102,10 +102,11 @@ int axis_within(int64_t axis, int rank) {
 }
 
 // One block holds the elements from an aligned address on; the deleter remembers where it began and whom it is charged to.
-std::shared_ptr<std::byte> allocate(int64_t bytes) {
+std::shared_ptr<std::byte> allocate(int64_t bytes, bool zeroed) {
   if (bytes > tensor_bytes_max) throw std::bad_alloc();
   auto charged = std::make_unique<Charge>(bytes);
-  void* block = std::malloc(static_cast<size_t>(bytes) + alignment);
+  const size_t room = static_cast<size_t>(bytes) + alignment;
+  void* block = zeroed ? std::calloc(room, 1) : std::malloc(room);
   if (block == nullptr) throw std::bad_alloc();
   const uintptr_t start = (reinterpret_cast<uintptr_t>(block) + alignment - 1) & ~(uintptr_t{alignment} - 1);
   return {reinterpret_cast<std::byte*>(start), [block, held = charged.release()](std::byte*) {

@@ -79,7 +79,8 @@ struct Spec {
 };
 
 // Aligned, charged to the run that the thread works for (run.h); std::bad_alloc when there is none, or none for it.
-std::shared_ptr<std::byte> allocate(int64_t bytes);
+// Zeroed: what the system has cleared already is not cleared again, so a big block costs nothing until it is used.
+std::shared_ptr<std::byte> allocate(int64_t bytes, bool zeroed = false);
 
 class Tensor {
  public:

@@ -1,0 +1,124 @@
+"""How a VM asks another to plan for it: requests and answers as bytes.
+
+Rules of this module:
+
+- A line of JSON, then bytes that it says the lengths of. What is not of this form fails in who sent it, or in the VM
+  that plans, never in a host.
+- It is all that a task's VM loads of planning.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from device_agent.engine.plan.planned import Plan, PlanError, Stage
+
+type Address = tuple[
+    tuple[int, str], ...
+]  # operators that hold a part, and the attribute that is it, from outside in
+type Ask = Callable[[bytes], bytes]
+type Spec = tuple[str, int, tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is to be planned of a model that both sides can read.
+
+    Attributes:
+        address: The part of the model.
+        at: The first operator of the stage.
+        level: The kernels to plan for.
+        threads: That run them.
+        specs: Name, dtype code and shape of every tensor that is there.
+        contents: What some of them hold.
+    """
+
+    address: Address
+    at: int
+    level: str
+    threads: int
+    specs: Sequence[Spec]
+    contents: Mapping[str, bytes] = field(default_factory=dict)
+
+    def to_bytes(self) -> bytes:
+        """Its binary form."""
+        lengths = [(name, len(data)) for name, data in self.contents.items()]
+        line = [self.address, self.at, self.level, self.threads, self.specs, lengths]
+        return _framed(line, b"".join(self.contents.values()))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Request:
+        """Reads one."""
+        (address, at, level, threads, specs, lengths), rest = _read(data)
+        contents, start = {}, 0
+        for name, length in lengths:
+            contents[name] = rest[start : start + length]
+            start += length
+        return cls(
+            address=tuple((place, name) for place, name in address),
+            at=at,
+            level=level,
+            threads=threads,
+            specs=[(name, dtype, tuple(shape)) for name, dtype, shape in specs],
+            contents=contents,
+        )
+
+
+def ask_stage(ask: Ask, request: Request, contents: Callable[[str], bytes]) -> Stage:
+    """The stage that somebody else plans.
+
+    Args:
+        ask: Takes a request's bytes and gives an answer's.
+        request: Without contents.
+        contents: What a tensor holds, for those that the plan hangs on.
+
+    Raises:
+        PlanError: operators do not fit the shapes that they are given.
+        ValueError: nobody plans here.
+    """
+    known: dict[str, bytes] = {}
+    while True:
+        (kind, *said), words = _read(ask(replace(request, contents=known).to_bytes()))
+        if kind == "need":
+            (name,) = said
+            known[name] = contents(name)
+        elif kind == "refused":
+            raise PlanError(said[0])
+        else:
+            plan, inputs, outputs, end, read = said
+            return Stage(
+                plan=Plan(words=words, **plan),
+                inputs=tuple(inputs),
+                outputs=tuple(outputs),
+                end=end,
+                read={name: known[name] for name in read},
+            )
+
+
+def answer_of(stage: Stage) -> bytes:
+    """A stage as an answer."""
+    plan = {name: getattr(stage.plan, name) for name in Plan.__slots__ if name != "words"}
+    said = ["stage", plan, stage.inputs, stage.outputs, stage.end, list(stage.read)]
+    return _framed(said, stage.plan.words)
+
+
+def need_of(name: str) -> bytes:
+    """The answer that asks for what a tensor holds."""
+    return _framed(["need", name])
+
+
+def refusal_of(why: str) -> bytes:
+    """The answer that says why there is no plan."""
+    return _framed(["refused", why])
+
+
+def _framed(line: object, rest: bytes = b"") -> bytes:
+    return json.dumps(line).encode() + b"\n" + rest
+
+
+def _read(data: bytes) -> tuple[Any, bytes]:
+    line, _, rest = data.partition(b"\n")
+    return json.loads(line), rest

@@ -1,0 +1,201 @@
+"""What this machine's kernels cost: P, B1, B2 and S of the cost model, measured once and kept in a file.
+
+Rules of this module:
+
+- It takes about a second of one core, so it runs once a machine, beside the agent's work, never in a VM. What is
+  planned before it is done goes by a machine of which only the peak is known.
+- The file says for which machine and which kernels it holds; for others it is measured anew.
+- Shapes are small convolutions of every kind: what costs little is timed most often on a device.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from device_agent.engine import _core
+from device_agent.engine.plan.costs import (
+    PEAK_ROUNDS,
+    Choice,
+    ConvolutionShape,
+    Machine,
+    Quantity,
+    convolution_choices,
+    fitted,
+    typical,
+)
+
+SAMPLE_S = 0.0005  # a choice is run again until it has taken this long, and the fastest counts
+REPEATS_MAX = 20
+CALM_MIN = 0.6  # of the peak: what fits less was measured beside other work
+type Level = _core._Level
+
+COSTS = ("flops_per_s", "near_bytes_per_s", "far_bytes_per_s", "call_s")
+
+# (in channels, out channels, size, kernel, stride, groups); the last read weights from behind the second-level cache.
+SHAPES = (
+    (3, 32, 64, 3, 2, 1), (16, 64, 28, 1, 1, 1), (64, 64, 28, 1, 1, 1), (256, 64, 14, 1, 1, 1), (64, 256, 14, 1, 1, 1),
+    (16, 16, 56, 3, 1, 1), (32, 48, 28, 3, 1, 1), (64, 64, 28, 3, 1, 1), (96, 96, 14, 3, 1, 1), (128, 128, 14, 3, 2, 1),
+    (128, 128, 7, 3, 1, 1), (48, 48, 13, 5, 1, 1), (24, 24, 10, 3, 1, 1), (40, 40, 20, 1, 1, 1), (32, 32, 56, 3, 1, 32),
+    (96, 96, 28, 3, 2, 96), (144, 144, 14, 3, 1, 144), (8, 8, 48, 3, 1, 8), (64, 64, 14, 1, 1, 4),
+    (512, 512, 7, 3, 1, 1), (1024, 512, 7, 1, 1, 1),
+)  # fmt: skip
+
+
+def typical_machine(level: Level) -> Machine:
+    """The kernels of a level on this machine, of which only the peak is measured."""
+    return typical(
+        _core.kernel_tiles(level), 1e9 * _core.kernel_peak(rounds=PEAK_ROUNDS, level=level)
+    )
+
+
+def calibrated(level: Level) -> Machine | None:
+    """The kernels of a level on this machine, every choice for `SHAPES` timed; None when it had too much else to do."""
+    machine = typical_machine(level)
+    found = fitted(machine, list(_samples(machine, level)))
+    peak = max(machine.flops_per_s, typical_machine(level).flops_per_s)
+    return found if CALM_MIN <= found.flops_per_s / peak <= 1 / CALM_MIN else None
+
+
+def _samples(machine: Machine, level: Level) -> Iterator[tuple[Quantity, float]]:
+    for words in SHAPES:
+        shape = square(*words)
+        for choice in convolution_choices(shape, machine):
+            yield choice.quantity, seconds_of(shape, choice, level)
+
+
+def square(
+    in_channels: int, out_channels: int, size: int, kernel: int, stride: int, groups: int
+) -> ConvolutionShape:
+    """A convolution of a square picture that keeps its size but for the stride."""
+    out = (size - 1) // stride + 1
+    return ConvolutionShape(
+        groups=groups,
+        in_channels=in_channels,
+        in_height=size,
+        in_width=size,
+        out_channels=out_channels,
+        out_height=out,
+        out_width=out,
+        kernel_height=kernel,
+        kernel_width=kernel,
+        stride_height=stride,
+        stride_width=stride,
+        pad_top=kernel // 2,
+        pad_left=kernel // 2,
+    )
+
+
+def seconds_of(shape: ConvolutionShape, choice: Choice, level: Level | None) -> float:
+    """How long a choice takes on this machine, one thread: the fastest of as many runs as fill a sample."""
+    inner = shape.in_channels // shape.groups
+    x = _core.zeros((shape.batch, shape.in_channels, shape.in_height, shape.in_width))
+    weights = _core.zeros((shape.out_channels, inner, shape.kernel_height, shape.kernel_width))
+    run: Any = _core.kernel_conv2d
+    words: dict[str, Any] = {
+        "strides": (shape.stride_height, shape.stride_width),
+        "pads": (shape.pad_top, shape.pad_left, *_pads_behind(shape)),
+        "groups": shape.groups,
+        "algorithm": choice.algorithm,
+        "unit": max(choice.unit, 1),
+        "level": level,
+    }
+    once = float(run(x, weights, repeats=1, **words)[1])
+    repeats = min(REPEATS_MAX, max(2, round(SAMPLE_S / max(once, 1e-9))))
+    return min(once, float(run(x, weights, repeats=repeats, **words)[1]))
+
+
+def _pads_behind(shape: ConvolutionShape) -> tuple[int, int]:
+    return (
+        max(0, shape.read_height - shape.in_height - shape.pad_top),
+        max(0, shape.read_width - shape.in_width - shape.pad_left),
+    )
+
+
+# --- kept in a file --------------------------------------------------------------------------------------------------
+
+
+def machine_name() -> str:
+    """What the figures hold for: the processor and the kernels that were built for it."""
+    parts = [platform.machine(), str(os.cpu_count()), *_core.cpu_features(), *_models()]
+    with suppress(OSError):  # an editable build has other kernels with every make
+        parts.append(hashlib.sha256(Path(_core.__file__).read_bytes()).hexdigest())
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def _models() -> list[str]:
+    """The processor's names, as the system says them."""
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return sorted({line for line in lines if line.startswith(("model name", "CPU part"))})
+    return [platform.processor()]
+
+
+def load_costs(path: Path) -> dict[Level, Machine]:
+    """The machines of a file by level; none if it holds for another machine, or cannot be read."""
+    try:
+        said = json.loads(path.read_text())
+        if said["machine"] != machine_name():
+            return {}
+        levels = said["levels"]
+        return {level: _read(level, levels[level]) for level in _core.levels() if level in levels}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _read(level: Level, costs: Mapping[str, float]) -> Machine:
+    flops, near, far, call = (float(costs[name]) for name in COSTS)
+    return replace(
+        typical(_core.kernel_tiles(level), flops),
+        near_bytes_per_s=near,
+        far_bytes_per_s=far,
+        call_s=call,
+    )
+
+
+def save_costs(path: Path, machines: Mapping[Level, Machine]) -> None:
+    """Writes the file. One that was cut short is no JSON, and is measured anew.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    levels = {
+        level: {name: getattr(machine, name) for name in COSTS}
+        for level, machine in machines.items()
+    }
+    path.write_text(json.dumps({"machine": machine_name(), "levels": levels}, indent=2) + "\n")
+
+
+def use_costs(path: Path) -> bool:
+    """Sets what plans of this process go by: from the file, or measured now and written there.
+
+    Returns:
+        Whether costs are known: a busy machine is measured another time.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    machines = load_costs(path)
+    if not machines:
+        level = _core.levels()[-1]
+        found = calibrated(level)
+        if found is None:
+            return False
+        machines = {level: found}
+        save_costs(path, machines)
+    for level, machine in machines.items():
+        _core.set_costs(
+            level,
+            machine.flops_per_s,
+            machine.near_bytes_per_s,
+            machine.far_bytes_per_s,
+            machine.call_s,
+        )
+    return True
