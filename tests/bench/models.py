@@ -62,7 +62,8 @@ def _of_model(
     prepare(data, folder)
     for turn, one in enumerate(feeds):
         np.savez(folder / f"{turn}.npz", **one)  # type: ignore[arg-type]  # names to arrays
-    able = [engine for engine in ENGINES if _apart(folder, "--memory", engine, quiet=True)]
+    costs = {engine: _apart(folder, "--memory", engine, quiet=True) for engine in ENGINES}
+    able = [engine for engine in ENGINES if costs[engine]]
     made = []
     for count in threads:
         seconds = _apart(folder, "--latency", *able, "--threads", str(count))
@@ -72,21 +73,15 @@ def _of_model(
                 ratio = seconds[peer] / seconds["ours"]
                 label = f"{name}, {count} thr. / {peer}"
                 made.append(ratio_to(f"{peer}, {count} thr.", label, ratio, _least(peer)))
-    return made + _costs(name, folder, able)
+    for engine in able:
+        for what, unit in (("memory", "MiB"), ("session", "ms")):
+            label = f"{name}, {what}, {engine}"
+            made.append(BenchRow(name=label, value=costs[engine][what], unit=unit))
+    return made
 
 
 def _least(peer: str) -> float:
     return LEAST if peer == "onnxruntime" else 1.0
-
-
-def _costs(name: str, folder: Path, able: Sequence[str]) -> list[BenchRow]:
-    """Memory and session creation."""
-    made = []
-    for engine in able:
-        said = _apart(folder, "--memory", engine)
-        for what, unit in (("memory", "MiB"), ("session", "ms")):
-            made.append(BenchRow(name=f"{name}, {what}, {engine}", value=said[what], unit=unit))
-    return made
 
 
 def _mean(made: Sequence[BenchRow], peer: str, threads: int) -> list[BenchRow]:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 SUITES = {
     "main": ["vm", "sync", "fleet"],
     "vm": ["vm_memory", "vm_tasks"],
-    "engine": ["engine", "kernels"],
+    "engine": ["engine", "models", "choices", "kernels"],
 }
 
 
