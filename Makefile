@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # Trust what the system trusts, also behind a company's own registry.
 export UV_SYSTEM_CERTS ?= true
 
-.PHONY: setup native console wheels protos requirements check test test-console test-crash soak test-soak test-asan test-neon test-torch demo bench clean
+.PHONY: setup native console wheels protos requirements check test test-console test-crash soak test-soak test-asan test-neon test-torch fuzz demo bench clean
 
 $(UV):
 	deploy/setup/uv.sh build/uv
@@ -121,6 +121,14 @@ test-asan: $(ASAN)/stamp
 	  tests/unit/vm tests/unit/engine tests/unit/train tests/parity tests/attacks/test_vm_escapes.py tests/attacks/test_vm_exhaustion.py \
 	  --deselect tests/unit/vm/test_vm_model_memory.py  # a figure, which redzones change
 	SHOAL_SOAK_SECONDS=60 deploy/setup/under-sanitizers.sh $(ASAN)/venv/bin/python -m pytest tests/soak/test_soak.py
+
+# Nightly: what reads files, ONNX, plans and requests, fuzzed by coverage; FUZZ_SECONDS a target.
+FUZZ := build/fuzz
+FUZZ_SECONDS ?= 120
+fuzz: setup
+	$(UV) pip install --quiet --python $(PYTHON) --target $(FUZZ)/packages --require-hashes -r deploy/requirements/fuzz.txt
+	for target in model onnx plan request; do \
+	  PYTHONPATH=$(FUZZ)/packages $(PYTHON) -m tests.fuzz.harness $$target $(FUZZ) $(FUZZ_SECONDS); done
 
 # Nightly: torch as a backend of the engine, in an environment of its own (5 GB); on CUDA devices too where there are any.
 TORCH := build/torch

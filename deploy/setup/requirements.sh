@@ -8,3 +8,4 @@ demo=(--extra cloud --extra demo --group build --group web)
 "$uv" pip compile "${options[@]}" pyproject.toml "${demo[@]}" -o deploy/requirements/demo.txt
 "$uv" pip compile "${options[@]}" pyproject.toml "${demo[@]}" --group test --group check -o deploy/requirements/dev.txt
 "$uv" pip compile "${options[@]}" --no-deps --group peers -o deploy/requirements/peers.txt
+"$uv" pip compile "${options[@]}" --group fuzz -o deploy/requirements/fuzz.txt

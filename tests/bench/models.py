@@ -46,9 +46,11 @@ def measured(only: str, threads: Sequence[int]) -> list[BenchRow]:
     made: list[BenchRow] = []
     for name, make in ZOO.items():
         if only in name:
-            print(f"measuring {name}", file=sys.stderr)
             with tempfile.TemporaryDirectory() as folder:
-                made += _of_model(name, make(), Path(folder), threads)
+                found = _of_model(name, make(), Path(folder), threads)
+            for row in found:
+                print(f"{row.name}: {row.value:.3g} {row.unit}", file=sys.stderr)
+            made += found
     for count in threads:
         for peer in PEERS:
             made += _mean(made, peer, count)

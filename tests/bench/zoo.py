@@ -2,10 +2,8 @@
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import numpy as np
-import onnx
 
 from tests.bench.engines import Feeds
 from tests.helpers.arrays import Array
@@ -16,7 +14,6 @@ from tests.helpers.wheel_models import wheel_file
 
 TURNS = 4  # different inputs of one model, taken in turn
 TOKENS = 32
-DIGITS = Path(__file__).parents[2] / "docs" / "examples" / "digits" / "models"
 
 type Made = tuple[bytes, list[Feeds]]
 
@@ -65,13 +62,6 @@ def _minilm() -> Made:
     return minilm(), feeds
 
 
-def _digits(path: Path) -> Made:
-    data = path.read_bytes()
-    (port,) = onnx.load_model_from_string(data).graph.input
-    shape = (1, *(dim.dim_value for dim in port.type.tensor_type.shape.dim[1:]))
-    return _noise(data, (port.name, shape))
-
-
 ZOO: dict[str, Callable[[], Made]] = {
     **{name: partial(_walle, name) for name in MODELS},
     **{
@@ -86,5 +76,4 @@ ZOO: dict[str, Callable[[], Made]] = {
     "ppocr_cls": partial(_ocr, "ch_ppocr_mobile_v2.0_cls_mobile", 1, 3, 48, 192),
     "silero_vad": _silero,
     "minilm": _minilm,
-    **{path.stem: partial(_digits, path) for path in sorted(DIGITS.glob("*.onnx"))},
 }  # fmt: skip

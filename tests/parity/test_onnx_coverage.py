@@ -13,12 +13,13 @@ from tests.helpers.onnx_coverage import measured, table
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "onnx-coverage.md"
 
 
-@pytest.mark.parametrize("which", ["pytorch-converted", "light"])
+@pytest.mark.parametrize(
+    "which", ["pytorch-converted", pytest.param("light", marks=pytest.mark.slow)]
+)
 def test_sets_that_run_whole(which: str) -> None:
+    """The light models' weights are one number each: what tells equal channels apart by a bit, fails."""
     cases = list(data_cases(which))
-    if which == "light":
-        cases = [case for case in cases if case.name in ("light_shufflenet", "light_inception_v1")]
-    assert len(cases) > 1
+    assert len(cases) > 8
     wrong = {name: v for name, v in run_cases(cases).items() if v != "right"}
     assert not wrong
 

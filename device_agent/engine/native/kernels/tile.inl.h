@@ -105,9 +105,18 @@ inline void store_rows(const Simd<float, N> (&acc)[R][V], const Tile& t) {
     }
 }
 
+// Zeros, or what earlier parts of k made: a sum goes on where it was, so that into how many parts k is cut changes no bit.
+template <int N, int V, int R, bool Part>
+inline void begin_tile(Simd<float, N> (&acc)[R][V], const Tile& t) {
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) acc[r][v] = Simd<float, N>::fill(0.0f);
+  if (t.accumulate) add_rows<N, V, R, Part>(acc, t.c, t.c_row, t.c_block, t.width);
+}
+
 template <int N, int V, int R, bool Part>
 inline void end_tile(Simd<float, N> (&acc)[R][V], const Tile& t) {
-  if (t.accumulate) add_rows<N, V, R, Part>(acc, t.c, t.c_row, t.c_block, t.width);
   if (t.finish) {
     add_biases(acc, t);
     if (t.residual != nullptr) add_rows<N, V, R, Part>(acc, t.residual, t.residual_row, t.residual_block, t.width);
@@ -132,10 +141,9 @@ template <int N, int V, int R>
 void tile_in_registers(const Tile& t) {
   using F = Simd<float, N>;
   F acc[R][V];
-#pragma GCC unroll 16
-  for (int r = 0; r < R; ++r)
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) acc[r][v] = F::fill(0.0f);
+  const bool whole = t.width == static_cast<size_t>(V * N);
+  if (whole) begin_tile<N, V, R, false>(acc, t);
+  else begin_tile<N, V, R, true>(acc, t);
 
   constexpr int groups = (R + 3) / 4;
   const ptrdiff_t row = t.a_row;
@@ -176,7 +184,7 @@ void tile_in_registers(const Tile& t) {
       }
     }
   }
-  if (t.width == static_cast<size_t>(V * N)) end_tile<N, V, R, false>(acc, t);
+  if (whole) end_tile<N, V, R, false>(acc, t);
   else end_tile<N, V, R, true>(acc, t);
   if (t.finish && t.activation > Activation::clip) activate_stored<N>(t, V, R);
 }
