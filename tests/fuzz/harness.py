@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import atheris  # type: ignore[import-not-found]  # its own group: `make fuzz` installs it
+import atheris
 
 with atheris.instrument_imports(include=["cloud.compiler", "device_agent.engine"]):
     from cloud.compiler.compile import compile_onnx

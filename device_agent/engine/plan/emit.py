@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Sequence
 
 from device_agent.engine.ops import ATOM, ITEM_BYTES, RASTER
+from device_agent.engine.plan.chain import chained
 from device_agent.engine.plan.ir import Builder, Operand, Step, Value
 from device_agent.engine.plan.memory import plan_memory
 from device_agent.engine.plan.planned import Plan
@@ -86,6 +87,7 @@ def emit(
     steps = needed_steps(b.steps, bases)
     if target is not None:
         steps = needed_steps(scheduled(b, steps, bases, target), bases)
+        steps = chained(steps, bases, target.threads)
     once = [step for step in steps if all(value.constant for value in step.outputs)]
     body = [step for step in steps if not all(value.constant for value in step.outputs)]
     lasting = [operand[0] for step in body for operand in step.operands] + bases

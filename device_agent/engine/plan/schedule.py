@@ -41,6 +41,7 @@ type Dims = tuple[int, int, int, int]
 
 _ALIKE_BINARY = frozenset({"add", "subtract", "multiply", "divide", "maximum", "minimum"})
 _ALIKE_UNARY = frozenset({"relu", "clip", "sigmoid", "tanh", "exp", "negative", "absolute"})
+_IN_BLOCKS = _ALIKE_BINARY | _ALIKE_UNARY | {"pool", "reduce_mean"}
 _PICTURE_AXES = (3, 4)  # (N, C, W) is a picture of one line
 _PRODUCT_FLOPS_MIN = 4096  # less is not worth a packed side
 _PRODUCT_ROWS_MIN = 4  # fewer wait for the weights to be read, and packing would only double those
@@ -339,7 +340,7 @@ class _Scheduler:
     def _convolve(self, step: Step, ending: Ending) -> None:
         x, w = map(_as_picture, step.operands[:2])
         shape = _convolution_shape(step)
-        words, sizes, blocked_in, blocked_out = self._algorithm(shape, x)
+        words, sizes, blocked_in, blocked_out = self._algorithm(shape, x, ending.out)
         packed = self._packed_convolution(step, ending, w, words, sizes[0])
         n, c, h, wide = x[2]
         operands = [
@@ -360,16 +361,17 @@ class _Scheduler:
             self._into("convolve", operands, out, words, sizes[1])
 
     def _algorithm(
-        self, shape: ConvolutionShape, x: Operand
+        self, shape: ConvolutionShape, x: Operand, out: Value
     ) -> tuple[list[int], tuple[int, int], bool, bool]:
         """The quickest that the kernels have: its words, its floats, and where it reads and writes blocks."""
         machine, threads = self._target.machine, self._target.threads
-        turn_s = 2 * FLOAT_BYTES * prod(x[2]) / machine.near_bytes_per_s
-        lies = self._lies(x)
+        lies, wanted = self._lies(x), self._wants_blocks(out)
 
         def seconds(choice: Choice) -> float:
-            turned = 0.0 if choice.blocked_in in lies else turn_s
-            return choice.quantity.seconds(machine, threads) + turned
+            turned = 0 if choice.blocked_in in lies else prod(x[2])
+            turned += 0 if choice.blocked_out == wanted else out.size
+            turn_s = 2 * FLOAT_BYTES * turned / machine.near_bytes_per_s
+            return choice.quantity.seconds(machine, threads) + turn_s
 
         for choice in sorted(convolution_choices(shape, machine), key=seconds):
             words = [
@@ -382,6 +384,16 @@ class _Scheduler:
             if sizes[0] >= 0:
                 return words, sizes, choice.blocked_in, choice.blocked_out
         raise AssertionError("im2col does everything")
+
+    def _wants_blocks(self, value: Value) -> bool:
+        """Whether what reads a picture next takes it in blocks."""
+        for reader in self._readers.all(value) or ():
+            if reader.op == "convolution":
+                return reader.operands[0][0] is not value or _takes_blocks(reader, self._lanes)
+            joins = reader.op == "raster" and reader.attributes[2] == len(reader.operands) > 1
+            if reader.op in _IN_BLOCKS or (joins and value.shape[1] % self._lanes == 0):
+                return True
+        return False
 
     def _lies(self, x: Operand) -> set[bool]:
         """How a picture lies already: in blocks (True), plain (False), or both."""
@@ -545,6 +557,13 @@ def _convolution_shape(step: Step) -> ConvolutionShape:
     line = [] if len(windows) == 8 else [1, 1, 0, 0]  # stride, dilation, pads
     made = _dims_of(step.outputs[0].shape)
     return ConvolutionShape.of([groups, *line, *windows], x, w, made)
+
+
+def _takes_blocks(step: Step, lanes: int) -> bool:
+    """Whether a convolution has an algorithm over blocks."""
+    shape = _convolution_shape(step)
+    inner, outer = shape.in_channels // shape.groups, shape.out_channels // shape.groups
+    return shape.groups == 1 or inner == outer == 1 or (inner % lanes == 0 and outer % lanes == 0)
 
 
 def _is_product(step: Step) -> bool:

@@ -90,8 +90,10 @@ def test_a_machine_is_measured_once(tmp_path: Path) -> None:
     else:
         pytest.skip("the machine had too much else to do five times")
     found = machine_of(LEVEL)
-    assert found.flops_per_s == pytest.approx(typical_machine(LEVEL).flops_per_s, rel=0.7)
-    assert found.near_bytes_per_s > 1e9
+    shape = square(64, 64, 28, 3, 1, 1)
+    for choice in convolution_choices(shape, found):
+        told, took = choice.quantity.seconds(found), seconds_of(shape, choice, LEVEL)
+        assert 1 / 3 < told / took < 3, choice.algorithm
     written = path.read_bytes()
     assert use_costs(path)
     assert path.read_bytes() == written

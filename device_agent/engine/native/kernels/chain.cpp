@@ -18,7 +18,13 @@ bool is_binary(ChainOp op) { return op <= ChainOp::minimum; }
 struct Registers {
   alignas(64) std::array<std::array<float, chain_run>, registers_max> rooms;
   std::array<const float*, registers_max> at;
+  std::array<size_t, chain_inputs_max> repeats_of{};  // of inputs that are the same in every run: the outer index + 1
 };
+
+// Whether every whole run of one outer index sees the same of an input: a number, or a row that fits a run some times.
+bool repeats(const ChainInput& input, size_t begin, size_t n, size_t inner) {
+  return input.middle == 0 && n == chain_run && (input.inner == 0 || (chain_run % inner == 0 && begin % inner == 0));
+}
 
 // Whether `middle` and `inner` are one axis for every input.
 bool joins(const Chain& chain) {
@@ -86,15 +92,20 @@ bool run_chain(const Chain& asked, const Run& run) {
   const size_t of_piece = std::min(plane, floats_in_piece), chunks = pieces_of(plane, of_piece);
   const size_t together = std::max<size_t>(1, floats_in_piece / plane);  // short outer indices share a piece
   const size_t outers = pieces_of(chain.outer, together);
-  return share(run, outers * chunks, [&](size_t index, int) {
+  // Elementwise operations are exact whether they are chained or not.
+  return share<Denormals::kept>(run, outers * chunks, [&](size_t index, int) {
     Registers registers;
     const size_t first = index / chunks * together, begin = index % chunks * of_piece;
     for (size_t outer = first; outer < std::min(first + together, chain.outer); ++outer)
       for (size_t at = begin; at < std::min(begin + of_piece, plane); at += chain_run) {
         const size_t n = std::min({chain_run, plane - at, begin + of_piece - at});
-        for (size_t i = 0; i < chain.inputs.size(); ++i)
+        for (size_t i = 0; i < chain.inputs.size(); ++i) {
+          const bool same = repeats(chain.inputs[i], at, n, chain.inner);
+          if (same && registers.repeats_of[i] == outer + 1) continue;
           registers.at[i] = fetched(chain.inputs[i], static_cast<ptrdiff_t>(outer), at, n, chain.inner,
                                     registers.rooms[i].data());
+          registers.repeats_of[i] = same ? outer + 1 : 0;
+        }
         run_steps(chain, registers, chain.out + outer * plane + at, n, run.kernels);
       }
   });

@@ -5,17 +5,20 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <type_traits>
 
 #include "kernels/run.h"
 #include "threads/denormals.h"
 
 namespace shoal {
 
-// Runs body(index, worker) for every index below `pieces`; false when cancelled. Denormal numbers count as zeros.
-template <typename Body>
+enum class Denormals { as_zeros, kept };
+
+// Runs body(index, worker) for every index below `pieces`; false when cancelled.
+template <Denormals denormals = Denormals::as_zeros, typename Body>
 bool share(const Run& run, size_t pieces, const Body& body) {
   const auto piece = [](void* context, size_t index, int worker) {
-    const FlushDenormals flush;
+    const std::conditional_t<denormals == Denormals::as_zeros, FlushDenormals, Unflushed> mode;
     (*static_cast<const Body*>(context))(index, worker);
   };
   void* context = const_cast<Body*>(&body);

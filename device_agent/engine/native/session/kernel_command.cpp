@@ -3,6 +3,7 @@
 #include <bit>
 #include <limits>
 
+#include "kernels/chain.h"
 #include "kernels/convolution.h"
 #include "kernels/lines.h"
 #include "kernels/matmul.h"
@@ -253,6 +254,61 @@ KernelCall normalize_call(Words words, const std::vector<Tensor>& inputs, const 
   return [=](const Run& run) { normalize(norm, run); };
 }
 
+// A chain that owns what it is made of.
+struct OwnedChain {
+  size_t outer, middle, inner;
+  std::vector<ChainInput> inputs;
+  std::vector<ChainStep> steps;
+  float* out;
+};
+
+// Elements that an input's steps reach; all are 0 or more.
+int64_t reach_of(const OwnedChain& chain, const ChainInput& input) {
+  int64_t last = 0;
+  for (const auto& [size, step] : {std::pair{chain.outer, input.outer}, {chain.middle, input.middle}, {chain.inner, input.inner}}) {
+    int64_t part = 0;
+    if (__builtin_mul_overflow(static_cast<int64_t>(size) - 1, static_cast<int64_t>(step), &part) ||
+        __builtin_add_overflow(last, part, &last))
+      throw ValueError("a chain's steps are impossible");
+  }
+  return last + 1;
+}
+
+// outer, middle, inner; of each input its three steps; how many steps, and of each: operation, a, b, to, activation, low, high
+KernelCall chain_call(Words words, const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs) {
+  OwnedChain owned{};
+  owned.outer = words.size(), owned.middle = words.size(), owned.inner = words.size();
+  need_counts(inputs, inputs.size(), outputs, 1);
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    ChainInput input{};
+    input.outer = static_cast<ptrdiff_t>(words.next(0, tensor_bytes_max));
+    input.middle = static_cast<ptrdiff_t>(words.next(0, tensor_bytes_max));
+    input.inner = static_cast<ptrdiff_t>(words.next(0, 1));
+    input.at = floats(inputs, i, reach_of(owned, input));
+    owned.inputs.push_back(input);
+  }
+  const size_t count = static_cast<size_t>(words.next(1, static_cast<int64_t>(chain_steps_max)));
+  constexpr int64_t operations = static_cast<int64_t>(ChainOp::logarithm);
+  constexpr int64_t registers = static_cast<int64_t>(chain_inputs_max + chain_steps_max) - 1;
+  for (size_t i = 0; i < count; ++i) {
+    ChainStep step{};
+    step.op = static_cast<ChainOp>(words.next(0, operations));
+    step.a = static_cast<uint8_t>(words.next(0, registers));
+    step.b = static_cast<uint8_t>(words.next(0, registers));
+    step.to = static_cast<uint8_t>(words.next(0, registers));
+    step.activation = static_cast<Activation>(words.next(0, activations - 1));
+    step.low = words.number(), step.high = words.number();
+    owned.steps.push_back(step);
+  }
+  words.end();
+  owned.out = room(outputs, 0, times({owned.outer, owned.middle, owned.inner}));
+  const auto chain_of = [](const OwnedChain& of) {
+    return Chain{of.outer, of.middle, of.inner, of.inputs, of.steps, of.out};
+  };
+  if (!chain_fits(chain_of(owned))) throw ValueError("the kernels do not run this chain");
+  return [owned, chain_of](const Run& run) { run_chain(chain_of(owned), run); };
+}
+
 }  // namespace
 
 KernelCall kernel_call(int64_t id, std::span<const int64_t> words, const std::vector<Tensor>& inputs,
@@ -268,6 +324,7 @@ KernelCall kernel_call(int64_t id, std::span<const int64_t> words, const std::ve
     case plan::products: return products_call(read, inputs, outputs, kernels, threads);
     case plan::pool_picture: return pool_call(read, inputs, outputs, kernels);
     case plan::normalize: return normalize_call(read, inputs, outputs);
+    case plan::chain: return chain_call(read, inputs, outputs);
     default: return nullptr;
   }
 }

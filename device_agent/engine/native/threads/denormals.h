@@ -42,4 +42,9 @@ class FlushDenormals {
   Mode before_;
 };
 
+struct Unflushed {
+  Unflushed() {}
+  ~Unflushed() {}
+};
+
 }  // namespace shoal
