@@ -51,8 +51,14 @@ class Request:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Request:
-        """Reads one."""
+        """Reads one.
+
+        Raises:
+            ValueError: it is none.
+        """
         (address, at, level, threads, specs, lengths), rest = _read(data)
+        if not all(type(number) is int for _, dtype, shape in specs for number in (dtype, *shape)):
+            raise ValueError("a request's shapes are whole numbers")
         contents, start = {}, 0
         for name, length in lengths:
             contents[name] = rest[start : start + length]

@@ -39,6 +39,7 @@ class PlanSettings:
         literal_elements_max: Elements of a tensor that the planner computes itself.
         sessions_max: Plans kept for one model, by the shapes of its inputs.
         iterations_max: Rounds of one loop.
+        pads_max: Elements that a pad by reflection, repetition or wrapping adds to one axis.
     """
 
     regions_max: int = 256
@@ -46,6 +47,7 @@ class PlanSettings:
     literal_elements_max: int = 4096
     sessions_max: int = 32
     iterations_max: int = 1 << 20
+    pads_max: int = 1 << 16
 
 
 PLAN_LIMITS = PlanSettings()

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from math import prod
 
 from device_agent.engine.ops import ITEM_BYTES, Dtype
+from device_agent.engine.plan.planned import PlanError
 from device_agent.engine.plan.region import (
     Axes,
     Axis,
@@ -26,6 +27,7 @@ from device_agent.engine.plan.region import (
     normal,
     strides_of,
 )
+from device_agent.engine.settings import LIMITS
 
 type Shape = tuple[int, ...]
 type Number = int | float | bool
@@ -44,6 +46,9 @@ class Value:
         self.dtype = dtype
         self.shape = shape
         self.size = prod(shape)
+        most = LIMITS.tensor_bytes_max
+        if self.size > most or any(not 0 <= n <= most for n in shape):
+            raise PlanError(f"a tensor of shape {shape} cannot be")
         self.constant = False
         self.data: bytes | memoryview | None = None  # of a constant
         self.start = -1  # of a constant in the file

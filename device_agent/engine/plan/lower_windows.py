@@ -33,6 +33,8 @@ def convolve(
         assert wide[0] is not None
         assert wide[1] is not None
         return cast(b, convolve(b, wide[0], wide[1], wide[2], windows, group), x.dtype)
+    if group < 1 or x.shape[1] != w.shape[1] * group or w.shape[0] % group or not w.shape[0]:
+        raise PlanError(f"{x.shape} does not fit weights {w.shape} in {group} groups")
     shape = (x.shape[0], w.shape[0], *(window.places for window in windows))
     words = [group]
     for window in windows:

@@ -9,6 +9,7 @@ Rules of this module:
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -106,6 +107,8 @@ class Tracer:
             result = LOWERINGS[operator.op](site)
         except PlanError as error:
             raise PlanError(f"{_label(operator)}: {error}") from error
+        except (ArithmeticError, struct.error) as error:  # attributes that no compiler writes
+            raise PlanError(f"{_label(operator)} has numbers that cannot be: {error}") from error
         results = [result] if isinstance(result, Value) else result
         for name, value in zip(operator.outputs, results, strict=False):
             if name:

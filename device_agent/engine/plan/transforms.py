@@ -15,6 +15,7 @@ from math import prod
 from device_agent.engine.plan.ir import Builder, Given, Shape, Value
 from device_agent.engine.plan.planned import PlanError
 from device_agent.engine.plan.region import strides_of
+from device_agent.engine.settings import PLAN_LIMITS
 
 
 def axis_of(axis: int, rank: int) -> int:
@@ -203,6 +204,8 @@ def place(
 
 def pad_by(b: Builder, x: Value, axis: int, low: int, high: int, mode: str) -> Value:
     """An axis with more of itself at its ends: `edge`, `reflect` or `wrap`."""
+    if low + high > PLAN_LIMITS.pads_max:
+        raise PlanError(f"a pad of {low} and {high} elements by mode {mode} is too long")
     n = x.shape[axis]
     if (low or high) and n == 0:
         raise PlanError("an empty axis cannot be padded with itself")

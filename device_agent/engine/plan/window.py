@@ -25,6 +25,13 @@ class Window:
     before: int
     after: int
 
+    def __post_init__(self) -> None:
+        if min(self.size, self.stride, self.dilation) < 1 or min(self.before, self.after) < -self.n:
+            raise PlanError(
+                f"a window of {self.size}, {self.stride} apart, {self.dilation} between its elements, "
+                f"with pads {self.before} and {self.after} cannot be"
+            )
+
     @property
     def reach(self) -> int:
         """Elements from the first to the last position of the window."""
@@ -61,7 +68,7 @@ def _auto(mode: str, n: int, size: int, stride: int, dilation: int) -> tuple[int
         return 0, 0
     if mode not in ("SAME_UPPER", "SAME_LOWER"):
         return None
-    places = -(-n // stride)
+    places = -(-n // max(stride, 1))
     total = max(0, (places - 1) * stride + dilation * (size - 1) + 1 - n)
     half = total // 2
     return (half, total - half) if mode == "SAME_UPPER" else (total - half, half)
