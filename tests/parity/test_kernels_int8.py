@@ -54,7 +54,8 @@ def test_sums_bias_residual_and_clip(
     # A number in the middle of two may be rounded either way, on either side: a unit of each, times the other.
     slack = 2e-5 + 2 / 127 * (np.abs(a).max(1, keepdims=True) + np.abs(b).max(0, keepdims=True))
     assert np.all(np.abs(np.asarray(got) - want) <= slack)
-    assert np.median(np.abs(np.asarray(got) - want)) < 1e-5
+    if min(m, n) >= 3:  # one such number is in a whole row or column
+        assert np.median(np.abs(np.asarray(got) - want)) < 1e-5
 
 
 @every_level
