@@ -16,9 +16,8 @@ from typing import Any
 
 from device_agent.engine.plan.planned import Plan, PlanError, Stage
 
-type Address = tuple[
-    tuple[int, str], ...
-]  # operators that hold a part, and the attribute that is it, from outside in
+# Operators that hold a part, and the attribute that is it, from outside in.
+type Address = tuple[tuple[int, str], ...]
 type Ask = Callable[[bytes], bytes]
 type Spec = tuple[str, int, tuple[int, ...]]
 

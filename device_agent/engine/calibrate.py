@@ -14,30 +14,32 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from device_agent.engine import _core
+from device_agent.engine.machine import (
+    Level,
+    costs_of,
+    machine_from,
+    set_machine,
+    typical_machine,
+)
 from device_agent.engine.plan.costs import (
-    PEAK_ROUNDS,
     Choice,
     ConvolutionShape,
     Machine,
     Quantity,
     convolution_choices,
     fitted,
-    typical,
 )
 
 SAMPLE_S = 0.0005  # a choice is run again until it has taken this long, and the fastest counts
 REPEATS_MAX = 20
 AGAIN = 8  # of the shapes are timed again at the end
 CALM_MAX = 1.2  # one time over the other; more was measured beside other work
-type Level = _core._Level
-
 COSTS = ("flops_per_s", "near_bytes_per_s", "far_bytes_per_s", "call_s")
 
 # (in channels, out channels, size, kernel, stride, groups); the last read weights from behind the second-level cache.
@@ -50,55 +52,37 @@ SHAPES = (
 )  # fmt: skip
 
 
-def typical_machine(level: Level) -> Machine:
-    """The kernels of a level on this machine, of which only the peak is measured."""
-    return typical(
-        _core.kernel_tiles(level), 1e9 * _core.kernel_peak(rounds=PEAK_ROUNDS, level=level)
-    )
-
-
-def calibrated(level: Level) -> Machine | None:
+def calibrated(level: Level, stops: Callable[[], bool] = bool) -> Machine | None:
     """The kernels of a level on this machine, every choice for `SHAPES` timed; None when it had other work in between.
 
     What slows all of it alike changes no choice; so a part is timed twice, at both ends.
+
+    Args:
+        level: Of the kernels.
+        stops: Asked between two choices, some milliseconds apart: whether to give up.
     """
     machine = typical_machine(level)
-    samples = list(_samples(machine, level, SHAPES))
-    again = list(_samples(machine, level, SHAPES[:AGAIN]))
+    samples = list(_samples(machine, level, SHAPES, stops))
+    again = list(_samples(machine, level, SHAPES[:AGAIN], stops))
+    if stops():
+        return None
     before, after = (sum(seconds for _, seconds in part) for part in (samples[: len(again)], again))
     calm = max(before, after) <= CALM_MAX * min(before, after)
     return fitted(machine, samples) if calm else None
 
 
 def _samples(
-    machine: Machine, level: Level, shapes: Sequence[tuple[int, int, int, int, int, int]]
+    machine: Machine,
+    level: Level,
+    shapes: Sequence[tuple[int, int, int, int, int, int]],
+    stops: Callable[[], bool],
 ) -> Iterator[tuple[Quantity, float]]:
     for words in shapes:
-        shape = square(*words)
+        shape = ConvolutionShape.square(*words)
         for choice in convolution_choices(shape, machine):
+            if stops():
+                return
             yield choice.quantity, seconds_of(shape, choice, level)
-
-
-def square(
-    in_channels: int, out_channels: int, size: int, kernel: int, stride: int, groups: int
-) -> ConvolutionShape:
-    """A convolution of a square picture that keeps its size but for the stride."""
-    out = (size - 1) // stride + 1
-    return ConvolutionShape(
-        groups=groups,
-        in_channels=in_channels,
-        in_height=size,
-        in_width=size,
-        out_channels=out_channels,
-        out_height=out,
-        out_width=out,
-        kernel_height=kernel,
-        kernel_width=kernel,
-        stride_height=stride,
-        stride_width=stride,
-        pad_top=kernel // 2,
-        pad_left=kernel // 2,
-    )
 
 
 def seconds_of(shape: ConvolutionShape, choice: Choice, level: Level | None) -> float:
@@ -153,19 +137,18 @@ def load_costs(path: Path) -> dict[Level, Machine]:
         if said["machine"] != machine_name():
             return {}
         levels = said["levels"]
-        return {level: _read(level, levels[level]) for level in _core.levels() if level in levels}
+        return {
+            level: machine_from(level, _costs(levels[level]))
+            for level in _core.levels()
+            if level in levels
+        }
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 
-def _read(level: Level, costs: Mapping[str, float]) -> Machine:
-    flops, near, far, call = (float(costs[name]) for name in COSTS)
-    return replace(
-        typical(_core.kernel_tiles(level), flops),
-        near_bytes_per_s=near,
-        far_bytes_per_s=far,
-        call_s=call,
-    )
+def _costs(said: Mapping[str, float]) -> tuple[float, float, float, float]:
+    flops, near, far, call = (float(said[name]) for name in COSTS)
+    return flops, near, far, call
 
 
 def save_costs(path: Path, machines: Mapping[Level, Machine]) -> None:
@@ -175,35 +158,35 @@ def save_costs(path: Path, machines: Mapping[Level, Machine]) -> None:
         OSError: it cannot be written.
     """
     levels = {
-        level: {name: getattr(machine, name) for name in COSTS}
+        level: dict(zip(COSTS, costs_of(machine), strict=True))
         for level, machine in machines.items()
     }
     path.write_text(json.dumps({"machine": machine_name(), "levels": levels}, indent=2) + "\n")
 
 
-def use_costs(path: Path) -> bool:
+def use_costs(path: Path, stops: Callable[[], bool] = bool) -> bool:
     """Sets what plans of this process go by: from the file, or measured now and written there.
+
+    Args:
+        path: Of the file.
+        stops: Asked while it measures: whether to give up.
 
     Returns:
         Whether costs are known: a busy machine is measured another time.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: the file cannot be written; what was measured is set all the same.
     """
     machines = load_costs(path)
+    found = None
     if not machines:
         level = _core.levels()[-1]
-        found = calibrated(level)
+        found = calibrated(level, stops)
         if found is None:
             return False
         machines = {level: found}
-        save_costs(path, machines)
     for level, machine in machines.items():
-        _core.set_costs(
-            level,
-            machine.flops_per_s,
-            machine.near_bytes_per_s,
-            machine.far_bytes_per_s,
-            machine.call_s,
-        )
+        set_machine(level, machine)
+    if found is not None:
+        save_costs(path, machines)
     return True

@@ -2,7 +2,7 @@
 
 Rules of this module:
 
-- A task's VM loads none of this: it asks with `request_of` (device_agent.engine.asking) and gets a stage back.
+- A task's VM loads none of this: it asks with a `Request` (device_agent.engine.asking) and gets a stage back.
 - A request is answered from the model's file, and from shapes and numbers that the request holds. When a number that a
   shape hangs on is not there, the answer names it, and the same is asked again with it.
 """
@@ -18,7 +18,7 @@ from device_agent.engine.asking import Address, Request, answer_of, need_of, ref
 from device_agent.engine.errors import EngineError
 from device_agent.engine.format import graph_of
 from device_agent.engine.graph import Constant, Graph, names_from
-from device_agent.engine.plan.costs import PEAK_ROUNDS, Machine, typical
+from device_agent.engine.machine import machine_of
 from device_agent.engine.plan.planned import PlanError, Stage
 from device_agent.engine.plan.stage import Surroundings, plan_stage
 from device_agent.engine.plan.target import Target
@@ -36,30 +36,6 @@ def target_of(level: _core._Level, threads: int) -> Target:
         return _core.command_floats(command, words, threads, level)
 
     return Target(machine=machine_of(level), threads=threads, floats=floats)
-
-
-_measured: dict[str, Machine] = {}  # levels whose costs nobody has set
-
-
-def machine_of(level: _core._Level) -> Machine:
-    """What the kernels of a level cost here: as the host has set it, else a machine of which only the peak is known."""
-    lanes, vectors, rows = _core.kernel_tiles(level)
-    known = _core.costs(level)
-    if known is not None:
-        flops, near, far, call = known
-        return Machine(
-            lanes=lanes,
-            vectors=vectors,
-            rows=rows,
-            flops_per_s=flops,
-            near_bytes_per_s=near,
-            far_bytes_per_s=far,
-            call_s=call,
-        )
-    if level not in _measured:
-        peak = 1e9 * _core.kernel_peak(rounds=PEAK_ROUNDS, level=level)
-        _measured[level] = typical((lanes, vectors, rows), peak)
-    return _measured[level]
 
 
 def plan_part(

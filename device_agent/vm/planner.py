@@ -15,9 +15,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from threading import Thread, get_native_id
+from threading import Event, Thread, get_native_id
 
-from shoal_task.event import Event
+from shoal_task.event import Event as TaskEvent
 
 from device_agent.vm.errors import VmClosed, VmCreateFailed
 from device_agent.vm.interface import OK, Vm, VmLimits, VmSpec
@@ -44,6 +44,8 @@ class Planner[V: Vm]:
             costs: The file of what kernels cost on this machine; None goes by the peak alone.
         """
         self._costs = costs
+        self._measuring: Thread | None = None
+        self._closing = Event()
         self._create = create
         self._settings = settings
         self._vm: V | None = None
@@ -60,7 +62,9 @@ class Planner[V: Vm]:
         """
         key = _key_of(asker, path, request)
         if self._costs is not None:
-            Thread(target=_measure, args=(self._costs,), name="costs", daemon=True).start()
+            work = (self._costs, self._closing.is_set)
+            self._measuring = Thread(target=_measure, args=work, name="costs")
+            self._measuring.start()
             self._costs = None
         kept = self._kept.get(key)
         if kept is not None:
@@ -74,6 +78,9 @@ class Planner[V: Vm]:
 
     async def close(self) -> None:
         """Ends the VM; who waits for a plan is told that there will be none."""
+        self._closing.set()
+        if self._measuring is not None:  # it must not be in a kernel when the interpreter ends
+            await asyncio.to_thread(self._measuring.join)
         vm, self._vm = self._vm, None
         if vm is not None:
             vm.cancel_all()
@@ -90,7 +97,7 @@ class Planner[V: Vm]:
     async def _asked(self, request: bytes) -> bytes:
         try:
             vm = await self._ready()
-            woken = Event(0, b"", uid=bytes(16)).to_bytes()
+            woken = TaskEvent(0, b"", uid=bytes(16)).to_bytes()
             result = await vm.call(woken, lambda _what, _data: request)
         except (VmClosed, VmCreateFailed) as error:
             raise ValueError(f"there is no planning now: {error}") from error
@@ -115,14 +122,14 @@ class Planner[V: Vm]:
             self._kept_bytes -= len(oldest) + len(request)
 
 
-def _measure(costs: Path) -> None:
+def _measure(costs: Path, stops: Callable[[], bool]) -> None:
     """In a thread that gets what nobody else wants."""
     from device_agent.engine.calibrate import use_costs  # only where a task has a model
 
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, get_native_id(), LOWEST_PRIORITY)
     with suppress(OSError):  # a file that cannot be written is measured again by the next process
-        use_costs(costs)
+        use_costs(costs, stops)
 
 
 def _key_of(asker: VmSpec, path: str, request: bytes) -> _Plan:

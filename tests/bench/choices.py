@@ -17,7 +17,8 @@ from dataclasses import asdict
 import numpy as np
 
 from device_agent.engine import _core
-from device_agent.engine.calibrate import SHAPES, calibrated, seconds_of, square, typical_machine
+from device_agent.engine.calibrate import SHAPES, calibrated, seconds_of
+from device_agent.engine.machine import typical_machine
 from device_agent.engine.plan.costs import Choice, ConvolutionShape, Machine, convolution_choices
 from tests.bench.rows import BenchRow, at_least, interleaved
 from tests.helpers.arrays import Level
@@ -50,7 +51,7 @@ def shapes(count: int) -> Iterator[ConvolutionShape]:
         into, out = (int(2 ** random.uniform(2, 9.3)) for _ in range(2))
         depthwise = random.random() < 0.15
         words = (into, into if depthwise else out, size, kernel, stride, into if depthwise else 1)
-        shape = square(*words)
+        shape = ConvolutionShape.square(*words)
         inner = shape.in_channels // shape.groups * shape.taps
         flops = 2 * inner * shape.out_channels * shape.out_height * shape.out_width
         if words not in SHAPES and flops <= FLOPS_MAX:

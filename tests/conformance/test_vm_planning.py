@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from cloud.compiler.compile import compile_onnx
 from device_agent.engine import _core
 from device_agent.engine.calibrate import save_costs
-from device_agent.engine.planner import machine_of
+from device_agent.engine.machine import machine_of, set_machine
 from device_agent.vm import process
 from device_agent.vm.interface import VmLimits, VmSpec
 from device_agent.vm.pool import InterpreterPool, ProcessPool
@@ -232,10 +232,4 @@ async def test_the_first_plan_brings_the_costs_of_the_machine(tmp_path: Path) ->
     await pool.run(spec_of(RUN, chain(tmp_path, 2)), make_event(b"a"))
     await until(lambda: machine_of(level).call_s == 3e-8, 10)
     await pool.close()
-    _core.set_costs(
-        level,
-        before.flops_per_s,
-        before.near_bytes_per_s,
-        before.far_bytes_per_s,
-        before.call_s,
-    )
+    set_machine(level, before)

@@ -18,13 +18,13 @@ from device_agent.engine.plan.arithmetic import word_of
 from device_agent.engine.plan.fuse import Readers
 from device_agent.engine.plan.ir import Operand, Shape, Step, Value
 from device_agent.engine.plan.region import strides_of
+from device_agent.engine.plan.target import CLIP, NONE, SIGMOID, TANH
 
-# As native/kernels/chain_step.h and tile.h have them.
+# As native/kernels/chain_step.h has them.
 _BINARY = {"add": 0, "subtract": 1, "multiply": 2, "divide": 3}
 _ACTIVATE = 6
 _UNARY = {"negative": 7, "absolute": 8, "sqrt": 10}
-_CLIP, _SIGMOID, _TANH = 1, 2, 4
-_ACTIVATIONS = {"relu": _CLIP, "clip": _CLIP, "sigmoid": _SIGMOID, "tanh": _TANH}
+_ACTIVATIONS = {"relu": CLIP, "clip": CLIP, "sigmoid": SIGMOID, "tanh": TANH}
 INPUTS_MAX = 8
 STEPS_MAX = 16
 AXES = 3
@@ -149,7 +149,7 @@ def _operation(op: str) -> tuple[int, int]:
     """A step's operation, and its activation when it is one."""
     if op in _ACTIVATIONS:
         return _ACTIVATE, _ACTIVATIONS[op]
-    return (_BINARY[op] if op in _BINARY else _UNARY[op]), 0
+    return (_BINARY[op] if op in _BINARY else _UNARY[op]), NONE
 
 
 def _bounds(step: Step) -> list[int]:

@@ -31,7 +31,6 @@ SPILLED_FLOPS = (
 )
 PATCH_CALLS = 2.0  # a line of im2col's patches
 
-PEAK_ROUNDS = 20_000  # of the core's kernel_peak: about a millisecond
 FIT_SWEEPS = 300
 LEAST_COST_S = 1e-15  # of an operation or a byte: what a fit calls free is given this
 
@@ -110,6 +109,28 @@ class ConvolutionShape:
             dilation_width=dw,
             pad_top=top,
             pad_left=left,
+        )
+
+    @classmethod
+    def square(
+        cls, in_channels: int, out_channels: int, size: int, kernel: int, stride: int, groups: int
+    ) -> "ConvolutionShape":
+        """Of a square picture that keeps its size but for the stride."""
+        out = (size - 1) // stride + 1
+        return cls(
+            groups=groups,
+            in_channels=in_channels,
+            in_height=size,
+            in_width=size,
+            out_channels=out_channels,
+            out_height=out,
+            out_width=out,
+            kernel_height=kernel,
+            kernel_width=kernel,
+            stride_height=stride,
+            stride_width=stride,
+            pad_top=kernel // 2,
+            pad_left=kernel // 2,
         )
 
     @property

@@ -15,12 +15,10 @@ from device_agent.engine.calibrate import (
     machine_name,
     save_costs,
     seconds_of,
-    square,
-    typical_machine,
     use_costs,
 )
-from device_agent.engine.plan.costs import convolution_choices
-from device_agent.engine.planner import machine_of
+from device_agent.engine.machine import machine_of, set_machine, typical_machine
+from device_agent.engine.plan.costs import ConvolutionShape, convolution_choices
 
 LEVEL = _core.levels()[-1]
 ODD = replace(
@@ -32,13 +30,7 @@ ODD = replace(
 def _costs_as_they_were() -> Iterator[None]:
     before = machine_of(LEVEL)
     yield
-    _core.set_costs(
-        LEVEL,
-        before.flops_per_s,
-        before.near_bytes_per_s,
-        before.far_bytes_per_s,
-        before.call_s,
-    )
+    set_machine(LEVEL, before)
 
 
 def test_a_file_gives_back_what_was_saved(tmp_path: Path) -> None:
@@ -90,7 +82,7 @@ def test_a_machine_is_measured_once(tmp_path: Path) -> None:
     else:
         pytest.skip("the machine had too much else to do five times")
     found = machine_of(LEVEL)
-    shape = square(64, 64, 28, 3, 1, 1)
+    shape = ConvolutionShape.square(64, 64, 28, 3, 1, 1)
     for choice in convolution_choices(shape, found):
         told, took = choice.quantity.seconds(found), seconds_of(shape, choice, LEVEL)
         assert 1 / 3 < told / took < 3, choice.algorithm
@@ -109,10 +101,22 @@ def test_every_level_can_be_measured() -> None:
 
 def test_every_shape_is_one_that_its_choices_can_run() -> None:
     for words in SHAPES:
-        shape = square(*words)
+        shape = ConvolutionShape.square(*words)
         assert shape.touches
         for choice in convolution_choices(shape, ODD)[-1:]:
             assert seconds_of(shape, choice, LEVEL) > 0
+
+
+def test_measuring_gives_up_when_it_is_told_to(tmp_path: Path) -> None:
+    path, asked = tmp_path / "costs.json", []
+
+    def stops() -> bool:
+        asked.append(True)
+        return len(asked) > 2
+
+    assert not use_costs(path, stops)
+    assert 3 <= len(asked) <= 5, "nothing is timed after that"
+    assert not path.exists()
 
 
 def test_a_machine_has_a_name_of_its_own() -> None:

@@ -118,21 +118,7 @@ def test_what_is_offered_can_be_run(
 ) -> None:
     out = (size - 1) // stride + 1
     groups = channels if depthwise else 1
-    shape = ConvolutionShape(
-        groups=groups,
-        in_channels=channels,
-        in_height=size,
-        in_width=size,
-        out_channels=channels,
-        out_height=out,
-        out_width=out,
-        kernel_height=kernel,
-        kernel_width=kernel,
-        stride_height=stride,
-        stride_width=stride,
-        pad_top=kernel // 2,
-        pad_left=kernel // 2,
-    )
+    shape = ConvolutionShape.square(channels, channels, size, kernel, stride, groups)
     machine = typical(_core.kernel_tiles(level), 1e11)
     x = _core.zeros((1, channels, size, size))
     weights = _core.zeros((channels, channels // groups, kernel, kernel))
