@@ -9,6 +9,7 @@ Rules of this module:
 
 import asyncio
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,12 +73,11 @@ class PoolStats:
     quarantined_total: int
 
 
-class Pool[V: Vm]:
-    """A VmPool of VMs that `make_host` makes."""
+class Pool[V: Vm](ABC):
+    """A VmPool of one kind of VM."""
 
     def __init__(
         self,
-        make_host: Callable[[], VmHost[V]],
         settings: VmSettings | None = None,
         clock: Clock | None = None,
         costs: Path | None = None,
@@ -85,12 +85,10 @@ class Pool[V: Vm]:
         """Makes no VM yet.
 
         Args:
-            make_host: Makes what makes them.
             settings: Limits.
             clock: For deadlines and turns.
             costs: The file of what the engine's kernels cost on this machine; see Planner.
         """
-        self._make_host = make_host
         self._settings = settings or VmSettings()
         self._clock = clock or SystemClock()
         self._scheduler = Scheduler(_bounds(self._settings))
@@ -208,7 +206,7 @@ class Pool[V: Vm]:
 
     async def _load(self, start: Start, spec: VmSpec) -> RunResult:
         if self._host is None:
-            self._host = self._make_host()
+            self._host = self._open_host()
         vm = self._host.create(
             spec,
             load_ms=self._settings.load_ms,
@@ -224,6 +222,10 @@ class Pool[V: Vm]:
             raise
         raise_if_not_made(spec.key, result)
         return result
+
+    @abstractmethod
+    def _open_host(self) -> VmHost[V]:
+        """What makes the VMs."""
 
     def _make_planner(self, spec: VmSpec) -> V:
         assert self._host is not None, "only a VM of this host asks for plans"
@@ -288,25 +290,15 @@ class Pool[V: Vm]:
 class InterpreterPool(Pool[Vm]):
     """A VmPool of interpreters in this process; `process.install()` must have been called."""
 
-    def __init__(
-        self,
-        settings: VmSettings | None = None,
-        clock: Clock | None = None,
-        costs: Path | None = None,
-    ) -> None:
-        super().__init__(lambda: Hub(settings), settings, clock, costs)
+    def _open_host(self) -> VmHost[Vm]:
+        return Hub(self._settings)
 
 
 class ProcessPool(Pool[Vm]):
     """A VmPool of processes: where interpreters misbehave, as the reference in tests, and as the peer in benchmarks."""
 
-    def __init__(
-        self,
-        settings: VmSettings | None = None,
-        clock: Clock | None = None,
-        costs: Path | None = None,
-    ) -> None:
-        super().__init__(ProcessHub, settings, clock, costs)
+    def _open_host(self) -> VmHost[Vm]:
+        return ProcessHub()
 
 
 def _bounds(settings: VmSettings) -> Bounds:

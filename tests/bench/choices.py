@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from device_agent.engine.calibrate import SHAPES, calibrated, seconds_of
 from device_agent.engine.machine import typical_machine
 from device_agent.engine.plan.costs import Choice, ConvolutionShape, Machine, convolution_choices
 from tests.bench.rows import BenchRow, at_least, interleaved
+from tests.bench.run import show
 from tests.helpers.arrays import Level
 
 COUNT = 120
@@ -117,14 +117,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     words = parser.parse_args()
     made = measured(words.count, words.level)
-    if words.json:
-        print(json.dumps([asdict(row) for row in made]))
-        return
-    from rich.console import Console
-
-    from tests.bench.run import render
-
-    Console(width=140).print(render("choices", made))
+    show("choices", made, as_json=words.json)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tests.bench.rows import BenchRow, interleaved, ratio_to
+from tests.bench.run import show
 
 ROUNDS = 9
 SAMPLE_S = 0.03
@@ -120,14 +120,8 @@ def _seconds(call: Callable[[], object]) -> Callable[[], float]:
 
 def main() -> None:
     """Prints this module's rows alone."""
-    if "--json" in sys.argv:
-        print(json.dumps([asdict(row) for row in measured()]))
-        return
-    from rich.console import Console
-
-    from tests.bench.run import render
-
-    Console(width=140).print(render("engine", rows()))
+    as_json = "--json" in sys.argv
+    show("engine", measured() if as_json else rows(), as_json=as_json)
 
 
 if __name__ == "__main__":

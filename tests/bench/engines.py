@@ -6,9 +6,10 @@ Each reads its own file in a folder that `prepare` filled, so that whoever measu
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from tests.helpers.arrays import Array
 type Feeds = dict[str, Array]
 
 
-class Engine(Protocol):
+class Engine(ABC):
     """A loaded model.
 
     Attributes:
@@ -26,9 +27,19 @@ class Engine(Protocol):
 
     session_s: float
 
+    def _begin(self, load: Callable[[], None]) -> None:
+        """Loads, and takes the time of what comes before the second run."""
+        begin = time.perf_counter()
+        load()
+        self.run(0)
+        first_s = time.perf_counter() - begin
+        begin = time.perf_counter()
+        self.run(1)
+        self.session_s = max(0.0, first_s - (time.perf_counter() - begin))
+
+    @abstractmethod
     def run(self, turn: int) -> object:
         """One run, on the inputs of a turn."""
-        ...
 
 
 def prepare(data: bytes, folder: Path) -> None:
@@ -45,25 +56,7 @@ def prepare(data: bytes, folder: Path) -> None:
     )
 
 
-class _Timed:
-    """Takes the time of what comes before the second run."""
-
-    session_s: float
-
-    def _begin(self, load: Callable[[], None]) -> None:
-        begin = time.perf_counter()
-        load()
-        self.run(0)
-        first_s = time.perf_counter() - begin
-        begin = time.perf_counter()
-        self.run(1)
-        self.session_s = max(0.0, first_s - (time.perf_counter() - begin))
-
-    def run(self, turn: int) -> object:
-        raise NotImplementedError
-
-
-class Ours(_Timed):
+class Ours(Engine):
     """The compiled file, mapped."""
 
     def __init__(self, folder: Path, feeds: list[Feeds], threads: int) -> None:
@@ -81,7 +74,7 @@ class Ours(_Timed):
         return self.model.run(self._inputs[turn % len(self._inputs)])
 
 
-class OnnxRuntime(_Timed):
+class OnnxRuntime(Engine):
     """All its graph optimisations, sequential execution."""
 
     def __init__(self, folder: Path, feeds: list[Feeds], threads: int) -> None:
@@ -105,7 +98,7 @@ class OnnxRuntime(_Timed):
         return self._session.run(None, self._feeds[turn % len(self._feeds)])
 
 
-class Mnn(_Timed):
+class Mnn(Engine):
     """Its module interface with full precision; a run ends when its outputs were read."""
 
     def __init__(self, folder: Path, feeds: list[Feeds], threads: int) -> None:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tests.bench.rows import BenchRow, interleaved, ratio_to
+from tests.bench.run import show
 
 if TYPE_CHECKING:
     from device_agent.engine import _core
@@ -311,14 +312,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     words = parser.parse_args()
     made = measured(words.threads, words.level, words.only)
-    if words.json:
-        print(json.dumps([asdict(row) for row in made]))
-        return
-    from rich.console import Console
-
-    from tests.bench.run import render
-
-    Console(width=140).print(render("kernels", made))
+    show("kernels", made, as_json=words.json)
 
 
 if __name__ == "__main__":

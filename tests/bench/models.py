@@ -18,13 +18,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from tests.bench.engines import ENGINES, Engine, Feeds, prepare
 from tests.bench.rows import BenchRow, at_least, interleaved, ratio_to
+from tests.bench.run import show
 from tests.bench.zoo import ZOO
 
 ROUNDS = 7
@@ -192,14 +192,7 @@ def main() -> None:
         print(json.dumps(_latency(words.folder, words.latency, words.threads)))
     else:
         made = measured(words.only, (words.threads,) if words.threads else THREADS)
-        if words.json:
-            print(json.dumps([asdict(row) for row in made]))
-            return
-        from rich.console import Console
-
-        from tests.bench.run import render
-
-        Console(width=140).print(render("models", made))
+        show("models", made, as_json=words.json)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ missed; the exit code says only whether the benchmarks ran.
 
 import argparse
 import importlib
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -37,6 +39,14 @@ def main() -> int:
         console.print(render(suite, rows))
         write(rows, ROOT / "build" / "bench" / f"{suite}.json")
     return 0
+
+
+def show(suite: str, rows: list[BenchRow], *, as_json: bool) -> None:
+    """Prints rows: as a table for people, or as one line for whoever runs a module apart."""
+    if as_json:
+        print(json.dumps([asdict(row) for row in rows]))
+    else:
+        Console(width=140).print(render(suite, rows))
 
 
 def render(suite: str, rows: list[BenchRow]) -> Table:

@@ -166,16 +166,21 @@ PyObject* answered(Vm& vm, Message question, Clock clock) {
   return PyErr_Format(PyExc_ValueError, "%s", answer.data.c_str());
 }
 
+Message question_of(const char* what, const char* about, Py_buffer* data) {
+  Message question;
+  question.outcome = what;
+  question.emits.emplace_back(about, std::string(static_cast<const char*>(data->buf), static_cast<size_t>(data->len)));
+  PyBuffer_Release(data);
+  return question;
+}
+
 // ask(what, data) -> bytes: the host answers; a kill wakes who waits for it (rule K3).
 PyObject* guest_ask(PyObject*, PyObject* args) {
   const char* what;
   Py_buffer data;
   if (!PyArg_ParseTuple(args, "sy*:ask", &what, &data)) return nullptr;
   Vm& vm = *current_vm();
-  Message question;
-  question.outcome = what;
-  question.emits.emplace_back("", std::string(static_cast<const char*>(data.buf), static_cast<size_t>(data.len)));
-  PyBuffer_Release(&data);
+  Message question = question_of(what, "", &data);
   if (vm.phase != Phase::run) return PyErr_Format(PyExc_RuntimeError, "ask only while an event is handled, not while the module loads");
   return answered(vm, std::move(question), Clock::runs);
 }
@@ -186,10 +191,7 @@ PyObject* guest_plan(PyObject*, PyObject* args) {
   Py_buffer data;
   if (!PyArg_ParseTuple(args, "sy*:plan", &path, &data)) return nullptr;
   Vm& vm = *current_vm();
-  Message question;
-  question.outcome = kPlan;
-  question.emits.emplace_back(path, std::string(static_cast<const char*>(data.buf), static_cast<size_t>(data.len)));
-  PyBuffer_Release(&data);
+  Message question = question_of(kPlan, path, &data);
   if (vm.phase == Phase::close) return PyErr_Format(PyExc_RuntimeError, "the task is ending: nothing is planned any more");
   return answered(vm, std::move(question), Clock::stands);
 }
