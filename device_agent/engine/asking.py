@@ -16,6 +16,11 @@ from typing import Any
 
 from device_agent.engine.plan.planned import Plan, PlanError, Stage
 
+REQUEST, TOPIC = (
+    "shoal.request",
+    "plan",
+)  # how the VM that plans asks for a request, and hands its answer on
+
 # Operators that hold a part, and the attribute that is it, from outside in.
 type Address = tuple[tuple[int, str], ...]
 type Ask = Callable[[bytes], bytes]

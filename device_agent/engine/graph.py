@@ -55,7 +55,7 @@ class Graph:
     constants: Mapping[str, Constant] = field(default_factory=dict)
 
 
-def used_by(operator: Operator) -> set[str]:
+def _used(operator: Operator) -> set[str]:
     """The names that an operator reads, those that its parts see included."""
     names = {name for name in operator.inputs if name}
     for value in operator.attributes.values():
@@ -69,7 +69,7 @@ def _free(graph: Graph) -> set[str]:
     made = {port.name for port in graph.inputs}
     names: set[str] = set()
     for operator in graph.operators:
-        names |= used_by(operator) - made
+        names |= _used(operator) - made
         made.update(operator.outputs)
     return names | ({port.name for port in graph.outputs} - made)
 
@@ -78,5 +78,5 @@ def names_from(graph: Graph, at: int) -> frozenset[str]:
     """The names that are used from operator `at` on."""
     names = {port.name for port in graph.outputs}
     for operator in graph.operators[at:]:
-        names |= used_by(operator)
+        names |= _used(operator)
     return frozenset(names)

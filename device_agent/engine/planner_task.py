@@ -5,10 +5,8 @@ An event only wakes it: what is to be planned is asked for, since a request may 
 
 from shoal_task.border import ask, emit
 
+from device_agent.engine.asking import REQUEST, TOPIC
 from device_agent.engine.planner import answer_request
-
-REQUEST = "shoal.request"
-TOPIC = "plan"
 
 
 def on_event(_event: object) -> None:

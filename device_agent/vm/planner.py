@@ -19,11 +19,11 @@ from threading import Event, Thread, get_native_id
 
 from shoal_task.event import Event as TaskEvent
 
+from device_agent.engine.asking import TOPIC
 from device_agent.vm.errors import VmClosed, VmCreateFailed
 from device_agent.vm.interface import OK, Vm, VmLimits, VmSpec
 from device_agent.vm.settings import VmSettings
 
-REQUEST, TOPIC = "shoal.request", "plan"  # as device_agent/engine/planner_task.py has them
 KEY = "shoal.planner"
 LOWEST_PRIORITY = 19
 
