@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from cloud.admin.caller import Caller, Scope
 from cloud.admin.errors import ArgumentInvalid
-from cloud.admin.operations.texts import check_storable, check_text
+from cloud.admin.operations.texts import check_storable, check_text, signed_roles
 from cloud.admin.operations.views import (
     DiffView,
     FileChangeView,
@@ -23,7 +23,6 @@ from cloud.admin.operations.views import (
 )
 from cloud.admin.paging import Page, PageRequest, cut_page, decode_token, page_limit
 from cloud.admin.settings import AdminSettings
-from cloud.keys.publishing import SignedRoles
 from cloud.registry.diff import FileChange, file_changes, manifest_changes, text_diff
 from cloud.registry.registry import PreparedVersion, Row, TaskRegistry
 from cloud.registry.upload import Upload
@@ -198,9 +197,7 @@ class TaskOperations:
         caller.require(Scope.TASK_WRITE, namespace)
         if not roles:
             raise ArgumentInvalid("roles: none came; sign what prepare answered and send it")
-        for name, text in roles.items():
-            check_storable("roles", name + text)
-        signed = SignedRoles(roles={name: text.encode() for name, text in roles.items()})
+        signed = signed_roles(roles)
         row = await self._registry.publish(
             namespace, check_task_name(task), version, signed, caller.actor
         )

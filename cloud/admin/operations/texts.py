@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from cloud.admin.errors import ArgumentInvalid
 from cloud.admin.settings import AdminSettings
+from cloud.keys.publishing import SignedRoles
 from cloud.targeting.targeting import Targeting
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -36,6 +37,17 @@ def check_text(name: str, text: str, chars_max: int) -> str:
     if len(text) > chars_max:
         raise ArgumentInvalid(f"{name}: at most {chars_max} characters")
     return check_storable(name, text)
+
+
+def signed_roles(roles: Mapping[str, str]) -> SignedRoles:
+    """Signed metadata by role, as callers send it.
+
+    Raises:
+        ArgumentInvalid: A name or a text is none that UTF-8 can hold.
+    """
+    for name, text in roles.items():
+        check_storable("roles", name + text)
+    return SignedRoles(roles={name: text.encode() for name, text in roles.items()})
 
 
 def check_reason(reason: str, settings: AdminSettings) -> str:

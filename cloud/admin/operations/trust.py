@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from cloud.admin.caller import EVERY_NAMESPACE, Caller, Scope
 from cloud.admin.errors import ArgumentInvalid, NotFound
+from cloud.admin.operations.texts import check_storable, signed_roles
 from cloud.admin.operations.views import (
     MetadataView,
     NamespaceView,
@@ -24,7 +25,6 @@ from cloud.admin.operations.views import (
 from cloud.keys.director import keyid_of
 from cloud.keys.expiry import Expiry, ExpiryWatch
 from cloud.keys.online import OnlineKeys
-from cloud.keys.publishing import SignedRoles
 from cloud.keys.repository import TufRepository
 from cloud.keys.successors import KeyFile
 from cloud.store.audit import WHOLE_CLOUD, append_audit
@@ -121,7 +121,9 @@ class TrustOperations:
         caller.require(Scope.TRUST_WRITE, _reach(root, roles))
         if not root and not roles:
             raise ArgumentInvalid("neither root nor roles came; sign something and send it")
-        signed = SignedRoles(roles={name: text.encode() for name, text in roles.items()})
+        signed = signed_roles(roles)
+        for name, text in (("root", root), ("director_keys", director_keys)):
+            check_storable(name, text)
         now_ms = self._clock.wall_ms()
         if root:
             await self._repository.accept_root(root.encode(), now_ms, signed)
@@ -161,7 +163,7 @@ class TrustOperations:
         name = Namespace.parse(namespace)
         if extra := roles.keys() - {TARGETS, name.dotted}:
             raise ArgumentInvalid(f"roles: {sorted(extra)[0]} is not of a new namespace {name}")
-        signed = SignedRoles(roles={role: text.encode() for role, text in roles.items()})
+        signed = signed_roles(roles)
         now_ms = self._clock.wall_ms()
         changed = await self._repository.accept(signed, now_ms)
         failpoint("admin.namespace.delegated")

@@ -64,7 +64,9 @@ def hint_of(code: str) -> str:
 
 def body_of(code: str, message: str, hint: str = "") -> dict[str, dict[str, str]]:
     """The body of a failure."""
-    return {"error": {"code": code, "message": message, "hint": hint or hint_of(code)}}
+    # What a caller sent stands in the message, and may be half of a surrogate pair, which no answer can carry.
+    said = message.encode("utf-8", "backslashreplace").decode()
+    return {"error": {"code": code, "message": said, "hint": hint or hint_of(code)}}
 
 
 def describe_validation(errors: Sequence[Any]) -> str:

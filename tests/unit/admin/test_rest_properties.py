@@ -101,6 +101,38 @@ async def test_whatever_is_sent_the_answer_is_one_that_is_promised(
         assert (await cloud.get("/audit:verify")).json()["intact"]
 
 
+HALF = "\ud800"  # of a surrogate pair: JSON can say it, UTF-8 cannot
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"roles": {HALF: "{}"}},
+        {"roles": {"targets": HALF}},
+        {"root": HALF, "roles": {"targets": "{}"}},
+        {"roles": {"targets": "{}"}, "director_keys": HALF},
+        {"namespace": "new/app", "roles": {"targets": HALF}},
+        {"namespace": "new/app", "roles": {HALF: "{}"}},
+        {"namespace": HALF, "roles": {"targets": "{}"}},
+        {"actor": "x", "scopes": [HALF]},
+    ],
+)
+async def test_text_that_no_file_can_hold_is_the_callers_mistake(
+    tmp_path: Path, database_url: str, body: dict[str, object]
+) -> None:
+    codes = frozenset(every_error()) | OF_HTTP
+    path = "/api/v1/namespaces" if "namespace" in body else "/api/v1/trust"
+    path = "/api/v1/namespaces/demo/app/tokens" if "scopes" in body else path
+    sent: dict[str, Any] = {
+        "content": json.dumps(body),
+        "headers": {"Content-Type": "application/json"},
+    }
+    async with open_cloud(tmp_path, database_url) as cloud:
+        answer = await cloud.call("POST", path, **sent)
+    check(answer, ("POST", path, sent), codes)
+    assert answer.status_code in (400, 403), answer.text
+
+
 async def past(cloud: AdminCloud) -> dict[str, str]:
     """Something of each kind, so that requests get further than "not found"; gives the path's names."""
     task, version = await cloud.publish()
