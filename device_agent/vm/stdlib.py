@@ -51,15 +51,16 @@ ENGINE_CORE = "device_agent.engine._core"
 ENGINE_MODULES = (
     "device_agent.errors", *(f"device_agent.engine.{name}" for name in (
         "asking", "check", "errors", "format", "graph", "machine", "model", "ops", "plan", "planner", "planner_task",
-        "settings", "plan.planned", "plan.arithmetic", "plan.chain",
+        "settings", "plan.planned", "plan.arithmetic", "plan.attention", "plan.chain",
         "plan.context", "plan.costs", "plan.emit", "plan.fold", "plan.fuse", "plan.ir", "plan.lowerings",
         "plan.lower_elementwise", "plan.lower_indexing", "plan.lower_movement", "plan.lower_normalisation",
         "plan.lower_pools", "plan.lower_products", "plan.lower_quantised", "plan.lower_recurrent",
         "plan.lower_reductions", "plan.lower_sampling", "plan.lower_signals", "plan.lower_windows",
-        "plan.memory", "plan.normalisation", "plan.region", "plan.schedule", "plan.stage", "plan.target",
-        "plan.transforms", "plan.window", "plan.words", "train", "train.gradients", "train.losses",
-        "train.optimizers", "train.rules", "train.rules_elementwise", "train.rules_indexing", "train.rules_products",
-        "train.rules_reductions", "train.rules_convolution", "train.rules_pools", "train.trainer", "train.views",
+        "plan.matrices", "plan.memory", "plan.normalisation", "plan.region", "plan.schedule", "plan.stage",
+        "plan.target", "plan.transforms", "plan.verify", "plan.window", "plan.words", "train", "train.gradients",
+        "train.losses", "train.optimizers", "train.rules", "train.rules_elementwise", "train.rules_indexing",
+        "train.rules_products", "train.rules_reductions", "train.rules_convolution", "train.rules_pools",
+        "train.trainer", "train.views",
     )),
 )  # fmt: skip
 IMPORTLIB_EXTERNAL = "_frozen_importlib_external"

@@ -16,7 +16,7 @@ from math import inf
 from device_agent.engine.ops import Dtype
 from device_agent.engine.plan.arithmetic import word_of
 from device_agent.engine.plan.fuse import Readers
-from device_agent.engine.plan.ir import Operand, Shape, Step, Value
+from device_agent.engine.plan.ir import Operand, Shape, Step, Value, spread
 from device_agent.engine.plan.region import strides_of
 from device_agent.engine.plan.target import CLIP, NONE, SIGMOID, TANH
 
@@ -95,7 +95,7 @@ def _inputs(parts: Sequence[Step]) -> list[Operand]:
 def _axes(parts: Sequence[Step]) -> _Axes | None:
     """The result's axes, joined where every operand lets them be; None when more than three are left."""
     shape = parts[-1].outputs[0].shape
-    rows = [_spread(operand, shape) for operand in _inputs(parts)]
+    rows = [spread(operand, shape) for operand in _inputs(parts)]
     sizes: list[int] = []
     strides: list[list[int]] = [[] for _ in rows]
     for axis, n in enumerate(shape):
@@ -114,14 +114,6 @@ def _axes(parts: Sequence[Step]) -> _Axes | None:
         return None
     lead = AXES - len(sizes)
     return (1,) * lead + tuple(sizes), [(0,) * lead + tuple(have) for have in strides]
-
-
-def _spread(operand: Operand, shape: Shape) -> tuple[int, ...]:
-    """An operand's strides along the result's axes; 0 where it repeats."""
-    _, _, sizes, _, strides = operand
-    lead = len(shape) - len(sizes)
-    own = (0 if n == 1 else stride for n, stride in zip(sizes, strides, strict=True))
-    return (0,) * lead + tuple(own)
 
 
 def _chain_of(parts: Sequence[Step]) -> Step | None:

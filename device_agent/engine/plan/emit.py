@@ -18,6 +18,7 @@ from device_agent.engine.plan.planned import Plan
 from device_agent.engine.plan.region import strides_of
 from device_agent.engine.plan.schedule import scheduled
 from device_agent.engine.plan.target import KERNELS, Target
+from device_agent.engine.plan.verify import verify
 
 MAGIC = 0x4E414C504C414853
 VERSION = 1
@@ -85,9 +86,12 @@ def emit(
     ports = [b.operand(value) for value in outputs]
     bases = [port[0] for port in ports]
     steps = needed_steps(b.steps, bases)
+    verify(steps, inputs, bases, "lowering")
     if target is not None:
         steps = needed_steps(scheduled(b, steps, bases, target), bases)
+        verify(steps, inputs, bases, "scheduling")
         steps = chained(steps, bases, target.threads)
+        verify(steps, inputs, bases, "chaining")
     once = [step for step in steps if all(value.constant for value in step.outputs)]
     body = [step for step in steps if not all(value.constant for value in step.outputs)]
     lasting = [operand[0] for step in body for operand in step.operands] + bases

@@ -101,15 +101,22 @@ class Readers:
         return found[0], found[1]
 
 
-def ending_of(step: Step, readers: Readers, channel_axis: int) -> Ending:
-    """All that can be fused behind a kernel's step; `channel_axis` counts from the end of its result's shape."""
+def ending_of(step: Step, readers: Readers, channel_axis: int, *, factors: bool = True) -> Ending:
+    """All that can be fused behind a kernel's step.
+
+    Args:
+        step: The kernel's.
+        readers: Of all values.
+        channel_axis: Of the result's shape, from its end.
+        factors: Whether weights can take scales.
+    """
     ending = Ending(out=step.outputs[0], parts=[step])
-    while _fuse_next(ending, readers, channel_axis):
+    while _fuse_next(ending, readers, channel_axis, factors):
         pass
     return ending
 
 
-def _fuse_next(ending: Ending, readers: Readers, channel_axis: int) -> bool:
+def _fuse_next(ending: Ending, readers: Readers, channel_axis: int, factors: bool) -> bool:
     value = ending.out
     if ending.activation != NONE:
         return False
@@ -128,6 +135,8 @@ def _fuse_next(ending: Ending, readers: Readers, channel_axis: int) -> bool:
         return False
     if other[0].constant and _is_channel(other, value.shape, channel_axis):
         if step.op == "multiply":
+            if not factors:
+                return False
             ending.factors.append(other)
         else:
             ending.offsets.append((len(ending.factors), other))

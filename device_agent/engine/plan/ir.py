@@ -70,6 +70,14 @@ type Operand = tuple[
 ]  # memory, dtype, shape, first element, strides
 
 
+def spread(operand: Operand, shape: Shape) -> tuple[int, ...]:
+    """An operand's strides along a result's axes; 0 where it is repeated."""
+    _, _, sizes, _, strides = operand
+    lead = len(shape) - len(sizes)
+    own = (0 if n == 1 else stride for n, stride in zip(sizes, strides, strict=True))
+    return (0,) * lead + tuple(own)
+
+
 class Step:
     """One command of the core; a raster's operands are its regions' origins."""
 
@@ -264,14 +272,15 @@ def _view(value: Value) -> Operand | None:
         return None
     strides = []
     for n, out in zip(value.shape, strides_of(value.shape), strict=True):
-        stride = _stride_at(axes, n, out)
+        stride = stride_at(axes, n, out)
         if stride is None:
             return None
         strides.append(stride)
     return origin, value.dtype, value.shape, soff, tuple(strides)
 
 
-def _stride_at(axes: Axes, n: int, out: int) -> int | None:
+def stride_at(axes: Axes, n: int, out: int) -> int | None:
+    """The step in the source of n elements that lie `out` apart in the destination; None where no axis says it."""
     if n == 1:
         return 0
     for size, source, destination in axes:

@@ -16,6 +16,7 @@ from math import prod
 
 from device_agent.engine.ops import Dtype
 from device_agent.engine.plan.arithmetic import binary, word_of
+from device_agent.engine.plan.attention import attention_from, scaled
 from device_agent.engine.plan.costs import (
     FLOAT_BYTES,
     Choice,
@@ -28,10 +29,9 @@ from device_agent.engine.plan.fuse import (
     channel_values,
     ending_of,
     is_float,
-    scalar_of,
-    whole,
 )
 from device_agent.engine.plan.ir import Builder, Operand, Shape, Step, Value
+from device_agent.engine.plan.matrices import batched, is_packed, is_read_in_place, sides
 from device_agent.engine.plan.normalisation import normalisation_from
 from device_agent.engine.plan.region import strides_of
 from device_agent.engine.plan.target import ALGORITHMS, KERNELS, Target
@@ -43,8 +43,6 @@ _ALIKE_BINARY = frozenset({"add", "subtract", "multiply", "divide", "maximum", "
 _ALIKE_UNARY = frozenset({"relu", "clip", "sigmoid", "tanh", "exp", "negative", "absolute"})
 _IN_BLOCKS = _ALIKE_BINARY | _ALIKE_UNARY | {"pool", "reduce_mean"}
 _PICTURE_AXES = (3, 4)  # (N, C, W) is a picture of one line
-_PRODUCT_FLOPS_MIN = 4096  # less is not worth a packed side
-_PRODUCT_ROWS_MIN = 4  # fewer wait for the weights to be read, and packing would only double those
 
 
 def scheduled(
@@ -112,11 +110,9 @@ class _Scheduler:
                 ending = ending_of(step, self._readers, channel_axis)
                 return ending, lambda: self._convolve(step, ending)
         elif step.op in ("matmul", "gemm") and step.operands[1][0].constant:
-            if _is_product(step):
-                ending = ending_of(step, self._readers, channel_axis=1)
-                return ending, lambda: self._multiply(step, ending)
+            return self._product(step)
         elif step.op == "matmul":
-            return self._attention_product(step)
+            return self._attend(step) or self._multiply_each(step)
         elif step.op == "reduce_mean":
             return self._normalise(step)
         return None
@@ -444,23 +440,51 @@ class _Scheduler:
 
     # --- products ----------------------------------------------------------------------------------------------------
 
-    def _multiply(self, step: Step, ending: Ending) -> None:
-        left, right = _sides(step)
-        m, k = left[2]
-        n = right[2][1]
-        words = [m, n, k]
-        packed, workspace = self._target.floats(KERNELS["product"], words)
-        bias = None
-        if step.op == "gemm" and len(step.operands) == 3:
-            base, dtype, shape, shift, _ = step.operands[2]
-            axes = ((n, 1 if prod(shape) > 1 else 0, 1),)
-            bias = self._b.move(dtype, (n,), [(base, shift, 0, axes)])
-        operands = self._packed_right(ending, right, bias, packed)
-        given = [self._as_plain(left), operands]
+    def _product(self, step: Step) -> tuple[Ending, Callable[[], None]] | None:
+        """A matrix by a constant one: packed, or where it lies when there are few rows."""
+        found = sides(step)
+        if found is None:
+            return None
+        left, right = found
+        if is_packed(left, right):
+            ending = ending_of(step, self._readers, channel_axis=1)
+            return ending, lambda: self._multiply(step, left, right, ending)
+        if is_read_in_place(left, right):
+            ending = ending_of(step, self._readers, channel_axis=1, factors=False)
+            return ending, lambda: self._multiply_rows(step, left, right, ending)
+        return None
+
+    def _bias_of(self, step: Step, n: int) -> Value | None:
+        """What a gemm adds, a number a column."""
+        if step.op != "gemm" or len(step.operands) < 3:
+            return None
+        base, dtype, shape, shift, _ = step.operands[2]
+        axes = ((n, 1 if prod(shape) > 1 else 0, 1),)
+        return self._b.move(dtype, (n,), [(base, shift, 0, axes)])
+
+    def _multiply(self, step: Step, left: Operand, right: Operand, ending: Ending) -> None:
+        (m, k), n = left[2], right[2][1]
+        packed, _ = self._target.floats(KERNELS["product"], [m, n, k])
+        operands = self._packed_right(ending, right, self._bias_of(step, n), packed)
+        self._multiplied("product", [self._as_plain(left), operands], (m, n, k), ending, [])
+
+    def _multiply_rows(self, step: Step, left: Operand, right: Operand, ending: Ending) -> None:
+        (m, k), n = left[2], right[2][1]
+        given = [self._as_plain(left), right]
+        bias = self._bias_of(step, n)
+        if bias is not None or ending.offsets:
+            nothing = self._b.move(Dtype.FLOAT32, (1,), [(right[0], right[3], 0, ())])
+            given.append(self._constants_of(ending, nothing, bias, n, (n,))[1])
+        self._multiplied("row_product", given, (m, n, k), ending, [int(len(given) == 3)])
+
+    def _multiplied(
+        self, op: str, given: list[Operand], sizes: Shape, ending: Ending, more: list[int]
+    ) -> None:
+        _, workspace = self._target.floats(KERNELS[op], list(sizes))
         if ending.residual is not None:
             given.append(self._as_plain(ending.residual))
-        words += [ending.activation, ending.low, ending.high, int(ending.residual is not None)]
-        self._into("product", given, ending.out, words, workspace)
+        ends = [ending.activation, ending.low, ending.high, int(ending.residual is not None)]
+        self._into(op, given, ending.out, [*sizes, *ends, *more], workspace)
 
     def _packed_right(
         self, ending: Ending, right: Operand, bias: Value | None, size: int
@@ -480,26 +504,51 @@ class _Scheduler:
         operands = self._constants_of(ending, weights, bias, n, (1, n))
         return _operand(self._step("pack_right", operands, outputs, [k, n])[0])
 
-    def _attention_product(self, step: Step) -> tuple[Ending, Callable[[], None]] | None:
+    def _attend(self, step: Step) -> tuple[Ending, Callable[[], None]] | None:
+        """Scores, their softmax and what they weigh, without the scores in memory."""
+        found = attention_from(step, self._readers)
+        if found is None:
+            return None
+        m, k = found.queries[2][1:]
+        words = [
+            *found.heads,
+            m,
+            found.keys[2][2],
+            k,
+            found.values[2][2],
+            word_of(found.scale),
+            *found.steps,
+        ]
+
+        def make() -> None:
+            _, workspace = self._target.floats(KERNELS["attention"], words)
+            given = [found.queries, found.keys, found.values]
+            given += [] if found.mask is None else [found.mask]
+            given = [self._as_plain(operand) for operand in given]
+            masked = int(found.mask is not None)
+            self._into("attention", given, found.out, [*words, masked], workspace)
+
+        return Ending(out=found.out, parts=list(found.parts)), make
+
+    def _multiply_each(self, step: Step) -> tuple[Ending, Callable[[], None]] | None:
         """Both sides computed: many matrices at once; a scale behind it is taken along."""
         a, b = step.operands
         if len(a[2]) < 2 or a[2][:-2] != b[2][:-2]:
             return None
-        left, right = _batched(a), _batched(b)
-        out = step.outputs[0]
-        if left is None or right is None or not out.size or not a[2][-1]:
+        left, right = batched(a), batched(b)
+        if left is None or right is None or not step.outputs[0].size or not a[2][-1]:
             return None
-        ending = Ending(out=out, parts=[step])
-        scale = self._scale_behind(ending)
+        scale, parts = scaled(step, self._readers)
+        out = parts[-1].outputs[0]
 
         def make() -> None:
             batch, m, k = left[2]
             words = [batch, m, right[2][2], k, word_of(scale)]
             _, workspace = self._target.floats(KERNELS["products"], words)
             given = [self._as_plain(left), self._as_plain(right)]
-            self._into("products", given, ending.out, words, workspace)
+            self._into("products", given, out, words, workspace)
 
-        return ending, make
+        return Ending(out=out, parts=parts), make
 
     def _normalise(self, step: Step) -> tuple[Ending, Callable[[], None]] | None:
         """A whole normalisation over the last axis in one pass."""
@@ -516,19 +565,6 @@ class _Scheduler:
             self._made.append(made)
 
         return Ending(out=found.out, parts=list(found.parts)), make
-
-    def _scale_behind(self, ending: Ending) -> float:
-        step = self._readers.only(ending.out)
-        if step is None or step.op not in ("multiply", "divide") or not is_float(step):
-            return 1.0
-        if step.outputs[0].shape != ending.out.shape or not whole(step.operands[0], ending.out):
-            return 1.0
-        number = scalar_of(step.operands[1])
-        if number is None or (step.op == "divide" and number == 0):
-            return 1.0
-        ending.parts.append(step)
-        ending.out = step.outputs[0]
-        return number if step.op == "multiply" else 1.0 / number
 
 
 def _dims_of(shape: Shape) -> Dims:
@@ -564,71 +600,3 @@ def _takes_blocks(step: Step, lanes: int) -> bool:
     shape = _convolution_shape(step)
     inner, outer = shape.in_channels // shape.groups, shape.out_channels // shape.groups
     return shape.groups == 1 or inner == outer == 1 or (inner % lanes == 0 and outer % lanes == 0)
-
-
-def _is_product(step: Step) -> bool:
-    """A matrix by a constant matrix, with nothing that the kernel does not do."""
-    sides = _sides_or_none(step)
-    if sides is None or not step.outputs[0].size:
-        return False
-    left, right = sides
-    if left[2][0] < _PRODUCT_ROWS_MIN or left[2][0] * prod(right[2]) < _PRODUCT_FLOPS_MIN:
-        return False
-    if not left[2][1]:
-        return False
-    if step.op == "matmul":
-        return True
-    alpha, beta = step.attributes[:2]
-    one = word_of(1.0)
-    if alpha != one or (len(step.operands) == 3 and beta != one):
-        return False
-    if len(step.operands) < 3:
-        return True
-    base, _, shape, _, _ = step.operands[2]
-    n = right[2][1]
-    return (
-        base.constant
-        and prod(shape) in (1, n)
-        and (not shape or shape[-1] in (1, n))
-        and (prod(shape) == 1 or shape[-1] == n)
-    )
-
-
-def _sides(step: Step) -> tuple[Operand, Operand]:
-    sides = _sides_or_none(step)
-    assert sides is not None
-    return sides
-
-
-def _sides_or_none(step: Step) -> tuple[Operand, Operand] | None:
-    """(m, k) and (k, n) with strides."""
-    a, b = step.operands[0], step.operands[1]
-    if step.op == "gemm":
-        return _turned(a, step.attributes[2]), _turned(b, step.attributes[3])
-    if len(b[2]) != 2 or len(a[2]) < 2:
-        return None
-    base, dtype, shape, shift, strides = a
-    if strides == strides_of(shape):
-        rows = prod(shape[:-1])
-        return (base, dtype, (rows, shape[-1]), shift, (shape[-1], 1)), b
-    if prod(shape[:-2]) == 1:
-        return (base, dtype, shape[-2:], shift, strides[-2:]), b
-    return None
-
-
-def _turned(operand: Operand, turn: int) -> Operand:
-    base, dtype, shape, shift, strides = operand
-    return (base, dtype, shape[::-1], shift, strides[::-1]) if turn else operand
-
-
-def _batched(operand: Operand) -> Operand | None:
-    """(batch, rows, columns): leading axes as one, where their strides allow it."""
-    base, dtype, shape, shift, strides = operand
-    lead = [(n, s) for n, s in zip(shape[:-2], strides[:-2], strict=True) if n != 1]
-    while len(lead) > 1 and lead[-2][1] == lead[-1][0] * lead[-1][1]:
-        n, s = lead.pop()
-        lead[-1] = (lead[-1][0] * n, s)
-    if len(lead) > 1:
-        return None
-    n, s = lead[0] if lead else (1, 0)
-    return base, dtype, (n, *shape[-2:]), shift, (s, *strides[-2:])

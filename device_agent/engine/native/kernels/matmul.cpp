@@ -7,7 +7,7 @@
 
 #include <cstring>
 
-#include "kernels/parallel.h"
+#include "kernels/matmul_parts.h"
 
 namespace shoal {
 
@@ -16,26 +16,39 @@ namespace {
 constexpr size_t pass_bytes = 96 * 1024;  // of B in a pass; a second-level cache has room for two
 constexpr size_t transposed_in_piece = 16 * 1024;
 
-// One panel of B (k, width) with zeros behind column n; each result is scaled.
-void pack_panel(const float* b, ptrdiff_t b_row, ptrdiff_t b_column, size_t first, size_t n, size_t k, size_t width,
-                float scale, float* to, const Kernels& kernels) {
+}  // namespace
+
+void pack_panel(const RightSide& from, size_t first, size_t width, float scale, float* to, const Kernels& kernels) {
   const auto lanes = static_cast<size_t>(kernels.lanes);
-  const float* from = b + static_cast<ptrdiff_t>(first) * b_column;
+  const float* columns = from.at + static_cast<ptrdiff_t>(first) * from.column;
   for (size_t v = 0; v < width; v += lanes) {
-    const size_t real = first + v >= n ? 0 : std::min(lanes, n - first - v);
-    const float* part = from + static_cast<ptrdiff_t>(v) * b_column;
-    if (b_column == 1 && real == lanes) {
-      for (size_t p = 0; p < k; ++p)
-        std::memcpy(to + p * width + v, part + static_cast<ptrdiff_t>(p) * b_row, lanes * sizeof(float));
+    const size_t real = first + v >= from.n ? 0 : std::min(lanes, from.n - first - v);
+    const float* part = columns + static_cast<ptrdiff_t>(v) * from.column;
+    if (from.column == 1 && real == lanes) {
+      for (size_t p = 0; p < from.k; ++p)
+        std::memcpy(to + p * width + v, part + static_cast<ptrdiff_t>(p) * from.row, lanes * sizeof(float));
     } else {
-      kernels.interleave(part, b_column, b_row, real, to + v, static_cast<ptrdiff_t>(width), k);
+      kernels.interleave(part, from.column, from.row, real, to + v, static_cast<ptrdiff_t>(width), from.k);
     }
   }
   if (scale != 1.0f)
-    for (size_t i = 0; i < k * width; ++i) to[i] *= scale;
+    for (size_t i = 0; i < from.k * width; ++i) to[i] *= scale;
 }
 
-// Rows parts first .. last of C for one panel.
+size_t panels_floats(size_t k, size_t n, const Kernels& kernels) {
+  const auto lanes = static_cast<size_t>(kernels.lanes);
+  return pieces_of(n, lanes) * lanes * k;
+}
+
+void pack_panels(const RightSide& from, float scale, float* to, const Kernels& kernels) {
+  const Parts panels = panels_of(from.n, kernels);
+  const auto lanes = static_cast<size_t>(kernels.lanes);
+  for (size_t panel = 0; panel < panels.count; ++panel) {
+    const size_t first = panels.begin(panel) * lanes;
+    pack_panel(from, first, panels.size(panel) * lanes, scale, to + first * from.k, kernels);
+  }
+}
+
 void rows_of_panel(const Product& product, const float* a, ptrdiff_t a_row, const float* bias, const float* panel,
                    size_t column, size_t width, size_t first, size_t last, const Parts& parts,
                    const Kernels& kernels) {
@@ -69,7 +82,16 @@ void rows_of_panel(const Product& product, const float* a, ptrdiff_t a_row, cons
   }
 }
 
-}  // namespace
+void rows_of_panels(const Product& product, const float* packed, const Kernels& kernels) {
+  const Parts panels = panels_of(product.n, kernels);
+  const auto lanes = static_cast<size_t>(kernels.lanes);
+  for (size_t panel = 0; panel < panels.count; ++panel) {
+    const size_t first = panels.begin(panel) * lanes;
+    const Parts parts(product.m, tile_rows(kernels, panels.size(panel)));
+    rows_of_panel(product, product.a, product.a_row, nullptr, packed + first * product.k, first,
+                  panels.size(panel) * lanes, 0, parts.count, parts, kernels);
+  }
+}
 
 size_t packed_floats(size_t k, size_t n, const Kernels& kernels) {
   const auto lanes = static_cast<size_t>(kernels.lanes);
@@ -84,7 +106,7 @@ bool pack_right(const float* b, ptrdiff_t b_row, ptrdiff_t b_column, const float
   float* to = packed + panels.whole * lanes;
   return share(run, panels.count, [&](size_t panel, int) {
     const size_t first = panels.begin(panel) * lanes;
-    pack_panel(b, b_row, b_column, first, n, k, panels.size(panel) * lanes, 1.0f, to + first * k, run.kernels);
+    pack_panel({b, b_row, b_column, k, n}, first, panels.size(panel) * lanes, 1.0f, to + first * k, run.kernels);
   });
 }
 
@@ -164,7 +186,7 @@ bool multiply_each(const Products& products, float* workspace, const Run& run) {
     }
     for (size_t panel = index % pieces * in_piece; panel < (index % pieces + 1) * in_piece; ++panel) {
       const size_t first = panels.begin(panel) * lanes, width = panels.size(panel) * lanes;
-      pack_panel(products.b + at * products.b_batch, products.b_row, products.b_column, first, products.n, products.k,
+      pack_panel({products.b + at * products.b_batch, products.b_row, products.b_column, products.k, products.n}, first,
                  width, products.scale, packed, run.kernels);
       const Parts parts(products.m, tile_rows(run.kernels, panels.size(panel)));
       rows_of_panel(product, a, a_row, nullptr, packed, first, width, 0, parts.count, parts, run.kernels);

@@ -3,11 +3,13 @@
 #include <bit>
 #include <limits>
 
+#include "kernels/attention.h"
 #include "kernels/chain.h"
 #include "kernels/convolution.h"
 #include "kernels/lines.h"
 #include "kernels/matmul.h"
 #include "kernels/pooling.h"
+#include "kernels/row_product.h"
 
 namespace shoal {
 
@@ -177,27 +179,60 @@ KernelCall pack_right_call(Words words, const std::vector<Tensor>& inputs, const
   return [=](const Run& run) { pack_right(from, row, column, bias, k, n, packed, run); };
 }
 
+const Tensor& matrix(const std::vector<Tensor>& inputs, size_t i, size_t rows, size_t columns) {
+  const Tensor& tensor = inputs[i];
+  if (tensor.dtype() != Dtype::float32 || !(tensor.shape() == Dims{static_cast<int64_t>(rows), static_cast<int64_t>(columns)}))
+    throw ValueError("a product takes matrices of float32, of the sizes that its words say");
+  return tensor;
+}
+
+// Of (m, k) and what the kernel's ending says; a residual is the last input.
+Product product_of(size_t m, size_t n, size_t k, const Ending& ending, const std::vector<Tensor>& inputs,
+                   const std::vector<Tensor>& outputs) {
+  Product product{};
+  product.m = m, product.n = n, product.k = k;
+  const Tensor& a = matrix(inputs, 0, m, k);
+  product.a = a.as<float>();
+  product.a_row = a.strides()[0], product.a_column = a.strides()[1];
+  const int64_t count = times({m, n});
+  product.c = room(outputs, 0, count);
+  product.c_row = product.residual_row = static_cast<ptrdiff_t>(n);
+  product.activation = ending.activation, product.low = ending.low, product.high = ending.high;
+  if (ending.residual) product.residual = floats(inputs, inputs.size() - 1, count);
+  return product;
+}
+
 // m, n, k, the ending
 KernelCall product_call(Words words, const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs,
                         const Kernels& kernels, int threads) {
-  Product product{};
-  product.m = words.size(), product.n = words.size(), product.k = words.size();
+  const size_t m = words.size(), n = words.size(), k = words.size();
   const Ending ending = ending_of(words);
   words.end();
   need_counts(inputs, ending.residual ? 3 : 2, outputs, 2);
-  const Tensor& a = inputs[0];
-  if (a.dtype() != Dtype::float32 || !(a.shape() == Dims{static_cast<int64_t>(product.m), static_cast<int64_t>(product.k)}))
-    throw ValueError("product takes (m, k) of float32");
-  product.a = a.as<float>();
-  product.a_row = a.strides()[0], product.a_column = a.strides()[1];
-  const int64_t count = times({product.m, product.n});
-  product.c = room(outputs, 0, count);
-  product.c_row = product.residual_row = static_cast<ptrdiff_t>(product.n);
-  product.activation = ending.activation, product.low = ending.low, product.high = ending.high;
-  if (ending.residual) product.residual = floats(inputs, 2, count);
+  const Product product = product_of(m, n, k, ending, inputs, outputs);
   const float* packed = floats(inputs, 1, static_cast<int64_t>(packed_floats(product.k, product.n, kernels)));
   float* workspace = room(outputs, 1, static_cast<int64_t>(product_workspace_floats(product, kernels, threads)));
   return [=](const Run& run) { multiply(product, packed, workspace, run); };
+}
+
+// m, n, k, the ending, whether there is a bias; the right side is (k, n) where it lies
+KernelCall row_product_call(Words words, const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs,
+                            const Kernels& kernels, int threads) {
+  const size_t m = words.size(), n = words.size(), k = words.size();
+  const Ending ending = ending_of(words);
+  const bool biased = words.flag();
+  words.end();
+  need_counts(inputs, 2u + biased + ending.residual, outputs, 2);
+  RowProduct rows{};
+  rows.product = product_of(m, n, k, ending, inputs, outputs);
+  const Tensor& b = matrix(inputs, 1, k, n);
+  rows.b = b.as<float>();
+  rows.b_row = b.strides()[0], rows.b_column = b.strides()[1];
+  if (rows.product.a_column != 1 || (rows.b_row != 1 && rows.b_column != 1))
+    throw ValueError("row_product takes sides whose rows or columns are contiguous");
+  if (biased) rows.bias = floats(inputs, 2, static_cast<int64_t>(n));
+  float* workspace = room(outputs, 1, static_cast<int64_t>(row_product_workspace_floats(m, n, k, kernels, threads)));
+  return [=](const Run& run) { multiply_rows(rows, workspace, run); };
 }
 
 // batch, m, n, k, scale; both sides (batch, rows, columns) with any strides
@@ -219,6 +254,50 @@ KernelCall products_call(Words words, const std::vector<Tensor>& inputs, const s
   p.c_batch = static_cast<ptrdiff_t>(p.m * p.n), p.c_row = static_cast<ptrdiff_t>(p.n);
   float* workspace = room(outputs, 1, static_cast<int64_t>(products_workspace_floats(p, kernels, threads)));
   return [=](const Run& run) { multiply_each(p, workspace, run); };
+}
+
+// outer, inner, m, n, k, width, scale, the result's steps for outer, inner and m, whether there is a mask
+Attention attention_of(Words& words) {
+  Attention a{};
+  for (size_t* size : {&a.outer, &a.inner, &a.m, &a.n, &a.k, &a.width}) *size = words.size();
+  a.scale = words.number();
+  for (ptrdiff_t* step : {&a.out_outer, &a.out_inner, &a.out_row}) *step = static_cast<ptrdiff_t>(words.next(0, tensor_bytes_max));
+  return a;
+}
+
+const Tensor& heads(const std::vector<Tensor>& inputs, size_t i, std::initializer_list<size_t> sizes) {
+  const Tensor& tensor = inputs[i];
+  Dims shape;
+  for (size_t size : sizes) shape.push(static_cast<int64_t>(size));
+  if (tensor.dtype() != Dtype::float32 || !(tensor.shape() == shape)) throw ValueError("attention takes (heads, rows, columns) of float32");
+  return tensor;
+}
+Heads steps_of(const Tensor& t) { return {t.as<float>(), t.strides()[0], t.strides()[1], t.strides()[2]}; }
+
+// queries (heads, m, k), keys (heads, k, n), values (heads, n, width) with any strides; a mask (outer, inner, m, n)
+KernelCall attention_call(Words words, const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs,
+                          const Kernels& kernels, int threads) {
+  Attention a = attention_of(words);
+  const bool masked = words.flag();
+  words.end();
+  need_counts(inputs, masked ? 4 : 3, outputs, 2);
+  const auto all = static_cast<size_t>(times({a.outer, a.inner}));
+  a.queries = steps_of(heads(inputs, 0, {all, a.m, a.k}));
+  a.keys = steps_of(heads(inputs, 1, {all, a.k, a.n}));
+  a.values = steps_of(heads(inputs, 2, {all, a.n, a.width}));
+  if (masked) {
+    const Tensor& mask = heads(inputs, 3, {a.outer, a.inner, a.m, a.n});
+    if (mask.strides()[3] != 0 && mask.strides()[3] != 1) throw ValueError("a mask's columns are neighbours");
+    a.mask = mask.as<float>();
+    a.mask_outer = mask.strides()[0], a.mask_inner = mask.strides()[1];
+    a.mask_row = mask.strides()[2], a.mask_column = mask.strides()[3];
+  }
+  int64_t reach = static_cast<int64_t>(a.width);
+  for (const auto& [size, step] : {std::pair{a.outer, a.out_outer}, {a.inner, a.out_inner}, {a.m, a.out_row}})
+    if (__builtin_add_overflow(reach, times({size - 1, static_cast<size_t>(step)}), &reach)) throw ValueError("attention's steps are impossible");
+  a.out = room(outputs, 0, reach);
+  float* workspace = room(outputs, 1, static_cast<int64_t>(attention_workspace_floats(a, kernels, threads)));
+  return [=](const Run& run) { attend(a, workspace, run); };
 }
 
 // maximum, blocked, count_pads, batch, channels, then of input, output, kernel, stride, dilation two sizes each; four pads
@@ -321,10 +400,12 @@ KernelCall kernel_call(int64_t id, std::span<const int64_t> words, const std::ve
     case plan::to_plain: return layout_call(read, inputs, outputs, kernels, false);
     case plan::pack_right: return pack_right_call(read, inputs, outputs, kernels);
     case plan::product: return product_call(read, inputs, outputs, kernels, threads);
+    case plan::row_product: return row_product_call(read, inputs, outputs, kernels, threads);
     case plan::products: return products_call(read, inputs, outputs, kernels, threads);
     case plan::pool_picture: return pool_call(read, inputs, outputs, kernels);
     case plan::normalize: return normalize_call(read, inputs, outputs);
     case plan::chain: return chain_call(read, inputs, outputs);
+    case plan::attention: return attention_call(read, inputs, outputs, kernels, threads);
     default: return nullptr;
   }
 }
@@ -343,11 +424,20 @@ std::pair<int64_t, int64_t> kernel_floats(int64_t id, std::span<const int64_t> g
     times({product.k, product.n});
     return {count(packed_floats(product.k, product.n, kernels)), count(product_workspace_floats(product, kernels, threads))};
   }
+  if (id == plan::row_product) {
+    const size_t m = words.size(), n = words.size(), k = words.size();
+    return {0, count(row_product_workspace_floats(m, n, k, kernels, threads))};
+  }
   if (id == plan::products) {
     Products p{};
     p.batch = words.size(), p.m = words.size(), p.n = words.size(), p.k = words.size();
     times({p.batch, p.m, p.n});
     return {0, count(products_workspace_floats(p, kernels, threads))};
+  }
+  if (id == plan::attention) {
+    Attention a = attention_of(words);
+    // Whether Q is written anew hangs on its strides, which words do not say: room for it is always counted.
+    return {0, count(attention_workspace_floats(a, kernels, threads))};
   }
   throw ValueError("there is no kernel command " + std::to_string(id));
 }

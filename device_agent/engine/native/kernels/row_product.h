@@ -1,0 +1,21 @@
+// Products of a few rows by a matrix that is read where it lies, float32: a classifier's last layers. What a session calls.
+//
+// Such a product takes as long as the matrix takes to be read, so nothing is packed; threads share its columns.
+#pragma once
+
+#include "kernels/matmul.h"
+
+namespace shoal {
+
+struct RowProduct {
+  Product product;       // A's columns are neighbours
+  const float* b;        // (k, n): its columns or its rows are contiguous
+  ptrdiff_t b_row, b_column;
+  const float* bias;     // (n) or null
+};
+
+size_t row_product_workspace_floats(size_t m, size_t n, size_t k, const Kernels& kernels, int threads);
+// C (m, n) = activation(A @ B + bias + residual). False: cancelled, and C holds anything.
+bool multiply_rows(const RowProduct& product, float* workspace, const Run& run);
+
+}  // namespace shoal
