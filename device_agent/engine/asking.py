@@ -36,6 +36,7 @@ class Request:
         at: The first operator of the stage.
         level: The kernels to plan for.
         threads: That run them.
+        trials: Timed trials that planning may take.
         specs: Name, dtype code and shape of every tensor that is there.
         contents: What some of them hold.
     """
@@ -44,13 +45,14 @@ class Request:
     at: int
     level: str
     threads: int
+    trials: int
     specs: Sequence[Spec]
     contents: Mapping[str, bytes] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         """Its binary form."""
         lengths = [(name, len(data)) for name, data in self.contents.items()]
-        line = [self.address, self.at, self.level, self.threads, self.specs, lengths]
+        line = [self.address, self.at, self.level, self.threads, self.trials, self.specs, lengths]
         return _framed(line, b"".join(self.contents.values()))
 
     @classmethod
@@ -60,7 +62,7 @@ class Request:
         Raises:
             ValueError: it is none.
         """
-        (address, at, level, threads, specs, lengths), rest = _read(data)
+        (address, at, level, threads, trials, specs, lengths), rest = _read(data)
         if not all(type(number) is int for _, dtype, shape in specs for number in (dtype, *shape)):
             raise ValueError("a request's shapes are whole numbers")
         contents, start = {}, 0
@@ -72,6 +74,7 @@ class Request:
             at=at,
             level=level,
             threads=threads,
+            trials=trials,
             specs=[(name, dtype, tuple(shape)) for name, dtype, shape in specs],
             contents=contents,
         )

@@ -17,7 +17,6 @@ import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from device_agent.engine import _core
 from device_agent.engine.machine import (
@@ -28,16 +27,14 @@ from device_agent.engine.machine import (
     typical_machine,
 )
 from device_agent.engine.plan.costs import (
-    Choice,
     ConvolutionShape,
     Machine,
     Quantity,
     convolution_choices,
     fitted,
 )
+from device_agent.engine.trials import seconds_of
 
-SAMPLE_S = 0.0005  # a choice is run again until it has taken this long, and the fastest counts
-REPEATS_MAX = 20
 AGAIN = 8  # of the shapes are timed again at the end
 CALM_MAX = 1.2  # one time over the other; more was measured beside other work
 COSTS = ("flops_per_s", "near_bytes_per_s", "far_bytes_per_s", "call_s")
@@ -83,32 +80,6 @@ def _samples(
             if stops():
                 return
             yield choice.quantity, seconds_of(shape, choice, level)
-
-
-def seconds_of(shape: ConvolutionShape, choice: Choice, level: Level | None) -> float:
-    """How long a choice takes on this machine, one thread: the fastest of as many runs as fill a sample."""
-    inner = shape.in_channels // shape.groups
-    x = _core.zeros((shape.batch, shape.in_channels, shape.in_height, shape.in_width))
-    weights = _core.zeros((shape.out_channels, inner, shape.kernel_height, shape.kernel_width))
-    run: Any = _core.kernel_conv2d
-    words: dict[str, Any] = {
-        "strides": (shape.stride_height, shape.stride_width),
-        "pads": (shape.pad_top, shape.pad_left, *_pads_behind(shape)),
-        "groups": shape.groups,
-        "algorithm": choice.algorithm,
-        "unit": max(choice.unit, 1),
-        "level": level,
-    }
-    once = float(run(x, weights, repeats=1, **words)[1])
-    repeats = min(REPEATS_MAX, max(2, round(SAMPLE_S / max(once, 1e-9))))
-    return min(once, float(run(x, weights, repeats=repeats, **words)[1]))
-
-
-def _pads_behind(shape: ConvolutionShape) -> tuple[int, int]:
-    return (
-        max(0, shape.read_height - shape.in_height - shape.pad_top),
-        max(0, shape.read_width - shape.in_width - shape.pad_left),
-    )
 
 
 # --- kept in a file --------------------------------------------------------------------------------------------------

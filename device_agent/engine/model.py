@@ -34,7 +34,12 @@ _CODES = {name: code for code, name in enumerate(DTYPE_NAMES) if name}
 
 
 def load_model(
-    path: str, *, threads: int = 1, backends: Sequence[str] = (CORE,), ask: Ask | None = None
+    path: str,
+    *,
+    threads: int = 1,
+    backends: Sequence[str] = (CORE,),
+    trials: int = 0,
+    ask: Ask | None = None,
 ) -> Model:
     """The model in a file, mapped once for the whole process.
 
@@ -43,14 +48,16 @@ def load_model(
         threads: That run it.
         backends: Where stages may run: the core, and what device_agent.engine.backend has registered. Of several each
             stage runs where the cost model thinks it quickest.
+        trials: Timed trials of algorithms that planning may take where the cost model is not sure; 0 trusts it alone.
         ask: Plans for the core on behalf of this model; None plans here.
 
     Raises:
         ModelInvalid: the file is damaged or no model.
         ModelUnsupported: it was compiled for another engine.
+        ValueError: trials are negative.
         OSError: it cannot be read.
     """
-    return Model(_core.map_model(path), threads=threads, backends=backends, ask=ask)
+    return Model(_core.map_model(path), threads=threads, backends=backends, trials=trials, ask=ask)
 
 
 def parse_model(data: Buffer) -> Model:
@@ -72,8 +79,12 @@ class Model:
         *,
         threads: int = 1,
         backends: Sequence[str] = (CORE,),
+        trials: int = 0,
         ask: Ask | None = None,
     ) -> None:
+        if trials < 0:
+            raise ValueError(f"trials is how many timed trials planning may take, not {trials}")
+        self._trials = trials
         self._ask = ask
         self._file = file
         self._threads = threads
@@ -121,7 +132,7 @@ class Model:
 
     def core(self) -> Core:
         """The core's best kernels over this model's file."""
-        return Core(self._file, _core.levels()[-1], self._threads)
+        return Core(self._file, _core.levels()[-1], self._threads, self._trials)
 
     def plans(self) -> Iterator[Stage]:
         """The stages that were planned so far, for tools."""
@@ -139,7 +150,7 @@ class Model:
 
     def _runner(self, backend: str, level: _core._Level) -> Runner:
         if backend == CORE:
-            return Core(self._file, level, self._threads)
+            return Core(self._file, level, self._threads, self._trials)
         from device_agent.engine.backend import backend_of  # not in a VM: it has the core alone
 
         return backend_of(backend).runner(self._file, self._threads)
@@ -190,10 +201,13 @@ def _check_input(port: Port, tensor: _core.Tensor) -> None:
 class Core:
     """The core as a backend: one level of kernels over a model file."""
 
-    def __init__(self, file: _core.Tensor, level: _core._Level, threads: int) -> None:
+    def __init__(
+        self, file: _core.Tensor, level: _core._Level, threads: int, trials: int = 0
+    ) -> None:
         self._file = file
         self.level = level
         self.threads = threads
+        self.trials = trials
         self._target: Target | None = None
 
     @property
@@ -202,7 +216,7 @@ class Core:
         if self._target is None:
             from device_agent.engine.planner import target_of  # not in a VM that asks for plans
 
-            self._target = target_of(self.level, self.threads)
+            self._target = target_of(self.level, self.threads, self.trials)
         return self._target
 
     def seconds(self, rows: PlanRows) -> float:
@@ -331,6 +345,7 @@ class _Part:
             at=at,
             level=core.level,
             threads=core.threads,
+            trials=core.trials,
             specs=[(n, _CODES[t.dtype], t.shape) for n, t in env.items() if n in names],
         )
         stage = ask_stage(ask, request, lambda name: env[name].tobytes())

@@ -22,6 +22,7 @@ from device_agent.engine.machine import machine_of
 from device_agent.engine.plan.planned import PlanError, Stage
 from device_agent.engine.plan.stage import Surroundings, plan_stage
 from device_agent.engine.plan.target import Target
+from device_agent.engine.trials import Trials
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,13 +30,14 @@ if TYPE_CHECKING:
 GRAPHS_KEPT = 8  # parsed models of a VM that plans for others
 
 
-def target_of(level: _core._Level, threads: int) -> Target:
-    """The core's kernels of a level on this machine."""
+def target_of(level: _core._Level, threads: int, trials: int = 0) -> Target:
+    """The core's kernels of a level on this machine; up to so many timed trials help the cost model to choose."""
 
     def floats(command: int, words: Sequence[int]) -> tuple[int, int]:
         return _core.command_floats(command, words, threads, level)
 
-    return Target(machine=machine_of(level), threads=threads, floats=floats)
+    trial = Trials(level, threads, trials).seconds if trials else None
+    return Target(machine=machine_of(level), threads=threads, floats=floats, trial=trial)
 
 
 def plan_part(
@@ -104,7 +106,7 @@ def answer_request(path: str, data: bytes) -> bytes:
                 raise _Needed(name)
             return request.contents[name]
 
-        target = target_of(request.level, request.threads)  # type: ignore[arg-type]  # a level's name
+        target = target_of(request.level, request.threads, request.trials)  # type: ignore[arg-type]  # a level's name
         return answer_of(plan_part(graph, model.constants, request.at, specs, contents, target))
     except _Needed as needed:
         return need_of(str(needed))

@@ -39,6 +39,9 @@ class PlanSettings:
         literal_elements_max: Elements of a tensor that the planner computes itself.
         sessions_max: Plans kept for one model, by the shapes of its inputs.
         iterations_max: Rounds of one loop.
+        trials_max: Timed trials of algorithms for one model, at most; its loader says how many of them.
+        trials_s: Time that they may take, in seconds.
+        trials_kept_max: Figures of trials that a process keeps.
         pads_max: Elements that a pad by reflection, repetition or wrapping adds to one axis.
     """
 
@@ -48,6 +51,9 @@ class PlanSettings:
     sessions_max: int = 32
     iterations_max: int = 1 << 20
     pads_max: int = 1 << 16
+    trials_max: int = 256
+    trials_s: float = 2.0
+    trials_kept_max: int = 4096
 
 
 PLAN_LIMITS = PlanSettings()

@@ -51,7 +51,7 @@ ENGINE_CORE = "device_agent.engine._core"
 ENGINE_MODULES = (
     "device_agent.errors", *(f"device_agent.engine.{name}" for name in (
         "asking", "check", "errors", "format", "graph", "machine", "model", "ops", "plan", "planner", "planner_task",
-        "settings", "plan.planned", "plan.arithmetic", "plan.attention", "plan.chain",
+        "settings", "trials", "plan.planned", "plan.arithmetic", "plan.attention", "plan.chain",
         "plan.context", "plan.costs", "plan.emit", "plan.fold", "plan.fuse", "plan.ir", "plan.lowerings",
         "plan.lower_elementwise", "plan.lower_indexing", "plan.lower_movement", "plan.lower_normalisation",
         "plan.lower_pools", "plan.lower_products", "plan.lower_quantised", "plan.lower_recurrent",

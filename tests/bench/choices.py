@@ -11,14 +11,25 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
+from math import inf
+from operator import itemgetter
 
 import numpy as np
 
 from device_agent.engine import _core
-from device_agent.engine.calibrate import SHAPES, calibrated, seconds_of
+from device_agent.engine.calibrate import SHAPES, calibrated
 from device_agent.engine.machine import typical_machine
-from device_agent.engine.plan.costs import Choice, ConvolutionShape, Machine, convolution_choices
+from device_agent.engine.plan.costs import (
+    Choice,
+    ConvolutionShape,
+    Machine,
+    convolution_choices,
+    near_first,
+)
+from device_agent.engine.settings import PLAN_LIMITS
+from device_agent.engine.trials import Trials, seconds_of
 from tests.bench.rows import BenchRow, at_least, interleaved
 from tests.bench.run import show
 from tests.helpers.arrays import Level
@@ -66,16 +77,18 @@ def measured(count: int, level: Level) -> list[BenchRow]:
     took_s = time.perf_counter() - begin
     assert fitted is not None, "the machine is too busy for figures"
     machines = {"measured costs": fitted, "the peak alone": typical_machine(level)}
-    slower: dict[str, list[float]] = {name: [] for name in machines}
-    right: dict[str, int] = dict.fromkeys(machines, 0)
+    ways = {name: partial(_chosen, machine=machine) for name, machine in machines.items()}
+    ways["the peak and trials"] = partial(_tried, machine=machines["the peak alone"], level=level)
+    slower: dict[str, list[float]] = {name: [] for name in ways}
+    right: dict[str, int] = dict.fromkeys(ways, 0)
     for shape in shapes(count):
         seconds, noise = _timed(shape, fitted, level)
-        for name, machine in machines.items():
-            ratio = seconds[_chosen(shape, machine)] / min(seconds.values())
+        for name, chosen in ways.items():
+            ratio = seconds[chosen(shape, seconds)] / min(seconds.values())
             right[name] += ratio <= max(NEAR, noise)
             slower[name].append(ratio)
     made = [BenchRow(name=f"costs measured, {level}", value=took_s, unit="s")]
-    for name in machines:
+    for name in ways:
         share = at_least(
             f"choices near the fastest by {name}, {level}", right[name] / count, "ratio", TARGET
         )
@@ -91,9 +104,23 @@ def _key(choice: Choice) -> str:
     return f"{choice.algorithm} {choice.unit}"
 
 
-def _chosen(shape: ConvolutionShape, machine: Machine) -> str:
+def _by_model(shape: ConvolutionShape, machine: Machine) -> list[tuple[float, Choice]]:
     choices = convolution_choices(shape, machine)
-    return _key(min(choices, key=lambda choice: choice.quantity.seconds(machine)))
+    rows = [(choice.quantity.seconds(machine), choice) for choice in choices]
+    return sorted(rows, key=itemgetter(0))
+
+
+def _chosen(shape: ConvolutionShape, _: Mapping[str, float], *, machine: Machine) -> str:
+    return _key(_by_model(shape, machine)[0][1])
+
+
+def _tried(
+    shape: ConvolutionShape, _: Mapping[str, float], *, machine: Machine, level: Level
+) -> str:
+    """By trials of their own, not by what is compared."""
+    trials = Trials(level, 1, PLAN_LIMITS.trials_max)
+    near = near_first(_by_model(shape, machine))
+    return _key(min(near, key=lambda choice: trials.seconds(shape, choice) or inf))
 
 
 def _timed(

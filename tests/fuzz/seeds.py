@@ -46,7 +46,13 @@ def _plan(folder: Path, whole: bytes) -> None:
     for level in _core.levels():
         model.run([given], level=level)
         request = Request(
-            address=(), at=0, level=level, threads=1, specs=[(name, 1, given.shape)], contents={}
+            address=(),
+            at=0,
+            level=level,
+            threads=1,
+            trials=0,
+            specs=[(name, 1, given.shape)],
+            contents={},
         )
         (folder / "request" / level).write_bytes(request.to_bytes())
     for i, stage in enumerate(model.plans()):

@@ -33,7 +33,7 @@ def planned_in_a_vm(data: bytes, feeds: str, folder: pytest.TempPathFactory) -> 
                 codes = {{"float32": 1, "int64": 3}}
                 specs = [(n, codes[t.dtype], t.shape) for n, t in held.checked(x).items()]
                 core, ask = held._main(None)._runners[0], planner_of(path)
-                request = Request(address=(), at=0, level=core.level, threads=1, specs=specs)
+                request = Request(address=(), at=0, level=core.level, threads=1, trials=0, specs=specs)
                 best = 1e9
                 for turn in range(5):
                     start = time.perf_counter()

@@ -31,6 +31,10 @@ SPILLED_FLOPS = (
 )
 PATCH_CALLS = 2.0  # a line of im2col's patches
 
+# What is worth a trial: choices that the model thinks this much slower than its first at most, and so many.
+TRIED_NEAR = 1.5
+TRIED_MAX = 4
+
 FIT_SWEEPS = 300
 LEAST_COST_S = 1e-15  # of an operation or a byte: what a fit calls free is given this
 
@@ -280,6 +284,11 @@ def fitted(machine: Machine, samples: Sequence[tuple[Quantity, float]]) -> Machi
 def fastest(choices: list[Choice], machine: Machine, threads: int = 1) -> Choice:
     """The choice that the model thinks fastest."""
     return min(choices, key=lambda choice: choice.quantity.seconds(machine, threads))
+
+
+def near_first(rows: Sequence[tuple[float, Choice]]) -> list[Choice]:
+    """The choices that are worth a trial, of rows of seconds by the model, the quickest first."""
+    return [choice for seconds, choice in rows[:TRIED_MAX] if seconds <= TRIED_NEAR * rows[0][0]]
 
 
 def tile_of(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from device_agent.engine.plan.costs import Machine
+from device_agent.engine.plan.costs import Choice, ConvolutionShape, Machine
 
 KERNELS = {
     "convolve": 201, "pack_convolution": 202, "to_blocked": 203, "to_plain": 204, "pack_right": 205, "product": 206,
@@ -28,8 +28,10 @@ class Target:
         machine: What they cost here.
         threads: How many run a session.
         floats: For a kernel's command and words: floats of (packed weights, workspace); -1 where it cannot.
+        trial: Runs a choice and says how many seconds it took; None when it will not. Without it the model decides.
     """
 
     machine: Machine
     threads: int
     floats: Callable[[int, Sequence[int]], tuple[int, int]]
+    trial: Callable[[ConvolutionShape, Choice], float | None] | None = None

@@ -12,16 +12,20 @@ if TYPE_CHECKING:
 __all__ = ["Model", "load", "parse"]
 
 
-def load(path: str) -> Model:
+def load(path: str, *, trials: int = 0) -> Model:
     """Loads the bundle's resource `path`, a file made by `shoal model compile`.
+
+    Args:
+        path: As task.toml names it.
+        trials: Timed trials of algorithms that planning may take where the cost model is not sure; 0 trusts it alone.
 
     Raises:
         FileNotFoundError: task.toml names no such resource.
-        ValueError: the file is no compiled model, or one for another engine.
+        ValueError: the file is no compiled model, or one for another engine; or trials are negative.
     """
     file = resource_path(path)
     try:
-        return load_model(file, ask=planner_of(file))
+        return load_model(file, trials=trials, ask=planner_of(file))
     except EngineError as error:
         raise ValueError(str(error)) from error
 

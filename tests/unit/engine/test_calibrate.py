@@ -14,11 +14,11 @@ from device_agent.engine.calibrate import (
     load_costs,
     machine_name,
     save_costs,
-    seconds_of,
     use_costs,
 )
 from device_agent.engine.machine import machine_of, set_machine, typical_machine
 from device_agent.engine.plan.costs import ConvolutionShape, convolution_choices
+from device_agent.engine.trials import seconds_of
 
 LEVEL = _core.levels()[-1]
 ODD = replace(
