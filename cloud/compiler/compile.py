@@ -17,6 +17,7 @@ import onnx
 from cloud.compiler.errors import OnnxInvalid, OnnxUnsupported, UnsupportedNode
 from cloud.compiler.folding import FOLDED, folded
 from cloud.compiler.lowering import Refused, Scope, Shared
+from cloud.compiler.narrowing import Weights, narrowed
 from cloud.compiler.rules import rule_of
 from cloud.compiler.settings import LIMITS
 from cloud.compiler.source import Known, Node, array_of, known_of, nodes_in, read_onnx
@@ -30,8 +31,12 @@ from device_agent.failpoint import failpoint
 CONTROL = {"If": "if", "Loop": "loop", "Scan": "scan"}
 
 
-def compile_onnx(data: bytes) -> bytes:
+def compile_onnx(data: bytes, weights: Weights = Weights.FLOAT32) -> bytes:
     """The model file of an ONNX model.
+
+    Args:
+        data: The ONNX file.
+        weights: How they are stored.
 
     Raises:
         OnnxInvalid: the bytes are not a valid ONNX model.
@@ -54,7 +59,7 @@ def compile_onnx(data: bytes) -> bytes:
             f"{len(compiler.problems)} nodes cannot be compiled:", compiler.problems
         )
     try:
-        graph = scope.graph()
+        graph = narrowed(scope.graph(), weights)
         try_plan(graph)
         return encode_model(graph)
     except Refused as refusal:
@@ -177,8 +182,13 @@ def _needed(nodes: Sequence[Node], outputs: Sequence[str]) -> list[Node]:
     return needed[::-1]
 
 
-def compile_file(source: Path, destination: Path) -> int:
+def compile_file(source: Path, destination: Path, weights: Weights = Weights.FLOAT32) -> int:
     """Compiles a file into another, which appears whole or not at all.
+
+    Args:
+        source: An ONNX file.
+        destination: Where the model file goes.
+        weights: How they are stored.
 
     Returns:
         Bytes written.
@@ -191,7 +201,7 @@ def compile_file(source: Path, destination: Path) -> int:
     size = source.stat().st_size
     if size > LIMITS.onnx_bytes_max:
         raise OnnxInvalid(f"an ONNX model has at most {LIMITS.onnx_bytes_max} bytes, not {size}")
-    compiled = compile_onnx(source.read_bytes())
+    compiled = compile_onnx(source.read_bytes(), weights)
     handle, name = tempfile.mkstemp(dir=destination.parent, prefix=f".{destination.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

@@ -13,6 +13,7 @@ class CompilerSettings:
         folded_bytes_max: Bytes of one constant that folding makes.
         opset_min: Oldest ONNX operator set that is read.
         function_rounds_max: Rounds of replacing ONNX functions by their bodies, which may hold functions again.
+        narrowed_elements_min: Elements of the smallest constant that is stored in fewer bits.
         reported_max: Unsupported operators that an error names one by one.
     """
 
@@ -22,6 +23,7 @@ class CompilerSettings:
     opset_min: int = 6
     function_rounds_max: int = 8
     reported_max: int = 50
+    narrowed_elements_min: int = 256
 
 
 LIMITS = CompilerSettings()

@@ -14,7 +14,7 @@ Rules of this module:
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
-OP_SET = 3
+OP_SET = 4
 OPEN_AXIS = -1  # in an input's shape: any size
 
 
@@ -159,6 +159,8 @@ OPS = (
     OpRow("gemm", _A, 2, 3, 1, "alpha:float=1 beta:float=1 transA:int=0 transB:int=0"),
     OpRow("einsum", _C, 1, _MANY, 1, "equation:text"),
     OpRow("mat_mul_integer", _C, 2, 4),
+    # x (..., k), w (k, n) of int8, a scale a column: each row of x is rounded to 8 bits by its largest number.
+    OpRow("quantized_mat_mul", _A, 3, 3, since=4),
     OpRow("q_linear_mat_mul", _C, 8, 8),
     # Windows.
     OpRow("conv", _C, 2, 3, 1, f"{_WINDOW} group:int=1"),
@@ -306,6 +308,8 @@ ATOMS = (
     # Products. gemm: alpha * a @ b + beta * c, float32.
     AtomRow(32, "matmul", 2, 2),
     AtomRow(33, "gemm", 2, 3, 1, "alpha:float beta:float transpose_a:int transpose_b:int"),
+    # x (..., k) @ w (k, n) of int8, times a scale a column: rows of x are rounded to 8 bits as they come.
+    AtomRow(34, "quantized_matmul", 3, 3, since=4),
     AtomRow(176, "convolution", 2, 3, 1, "group:int window:int...", 3),
     # Many to one; no axes named means all.
     AtomRow(48, "reduce_sum", 1, 1, 1, _KEEP),

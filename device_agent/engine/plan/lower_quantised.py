@@ -65,6 +65,18 @@ def _dequantize(site: Site) -> Value:
     return cast(b, made, site.whole("output_dtype") or scale.dtype)
 
 
+@lowers("quantized_mat_mul")
+def _quantised_product(site: Site) -> Value:
+    """One step: a plan of any kernels rounds alike."""
+    b, x, w, scale = site.b, site[0], site[1], site[2]
+    if not x.shape or len(w.shape) != 2 or x.shape[-1] != w.shape[0] or scale.shape != w.shape[1:]:
+        raise PlanError(f"a quantised product of {x.shape}, {w.shape} and scales {scale.shape}")
+    if (x.dtype, w.dtype, scale.dtype) != (Dtype.FLOAT32, Dtype.INT8, Dtype.FLOAT32):
+        raise PlanError("a quantised product takes float32, weights of int8 and scales of float32")
+    operands = [b.operand(x), b.strided(w, rows=True), b.operand(scale)]
+    return b.step("quantized_matmul", operands, [(x.dtype, (*x.shape[:-1], w.shape[1]))])[0]
+
+
 def _moved(b: Builder, x: Value, zero: Value | None) -> Value:
     """x without its zero point, in int32; `zero` broadcasts already."""
     whole = cast(b, x, Dtype.INT32)

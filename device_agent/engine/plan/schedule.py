@@ -102,8 +102,11 @@ class _Scheduler:
         return kernels, gone
 
     def _kernel_of(self, step: Step) -> tuple[Ending, Callable[[], None]] | None:
-        constant = all(value.constant for value in step.outputs)
-        if constant or not is_float(step):
+        if all(value.constant for value in step.outputs):
+            return None
+        if step.op == "quantized_matmul":
+            return self._quantised(step)
+        if not is_float(step):
             return None
         if step.op == "convolution" and len(step.operands[0][2]) in _PICTURE_AXES:
             packs = step.operands[1][0].constant and step.outputs[0].size
@@ -474,6 +477,26 @@ class _Scheduler:
         packed, _ = self._target.floats(KERNELS["product"], [m, n, k])
         operands = self._packed_right(ending, right, self._bias_of(step, n), packed)
         self._multiplied("product", [self._as_plain(left), operands], (m, n, k), ending, [])
+
+    def _quantised(self, step: Step) -> tuple[Ending, Callable[[], None]] | None:
+        """Weights of 8 bits, packed once."""
+        x, w, scale = step.operands
+        if not (w[0].constant and scale[0].constant and step.outputs[0].size):
+            return None
+        ending = ending_of(step, self._readers, channel_axis=1)
+        k, n = w[2]
+
+        def make() -> None:
+            rows = (x[0], x[1], (prod(x[2]) // k, k), x[3], (k, 1))
+            sizes = [rows[2][0], n, k]
+            packed, _ = self._target.floats(KERNELS["product_int8"], sizes)
+            scales = self._b.move(scale[1], (n,), [(scale[0], scale[3], 0, ((n, 1, 1),))])
+            given = [w, *self._constants_of(ending, scales, None, n, (n,))]
+            made = self._step("pack_int8", given, [(int(Dtype.FLOAT32), (packed,))], [k, n])
+            operands = [self._as_plain(rows), _operand(made[0])]
+            self._multiplied("product_int8", operands, (rows[2][0], n, k), ending, [])
+
+        return ending, make
 
     def _multiply_rows(self, step: Step, left: Operand, right: Operand, ending: Ending) -> None:
         (m, k), n = left[2], right[2][1]

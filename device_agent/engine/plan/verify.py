@@ -70,6 +70,8 @@ ROWS: dict[str, StepRow] = {
     "pack_right": StepRow((1, 2), 1, (2, 2), "float"),
     "product": StepRow((2, 3), 2, (7, 7), "float"),
     "row_product": StepRow((2, 4), 2, (8, 8), "float"),
+    "pack_int8": StepRow((2, 3), words=(2, 2)),
+    "product_int8": StepRow((2, 3), 2, (7, 7), "float"),
     "products": StepRow((2, 2), 2, (5, 5), "float"),
     "attention": StepRow((3, 4), 2, (11, 11), "float"),
     "pool_picture": StepRow((1, 1), 1, (19, 19), "float"),

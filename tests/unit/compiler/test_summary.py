@@ -13,6 +13,7 @@ from device_agent.engine.format import encode_model
 from device_agent.engine.graph import Graph, Operator, Port
 from tests.helpers.graphs import two_layers
 
+ROOT = Path(__file__).parents[3]
 TEXT = """\
 file version 2, op set 3, {size} bytes
 8 weights in 3 operators
@@ -57,6 +58,18 @@ def test_the_summary_is_json_and_shows_parts() -> None:
 def test_damage_is_refused() -> None:
     with pytest.raises(ModelInvalid):
         summarise(encode_model(two_layers())[:-1])
+
+
+def test_the_command_stores_weights_in_fewer_bits(tmp_path: Path) -> None:
+    source = ROOT / "docs/examples/digits/models/cloud.onnx"
+    sizes = []
+    for weights in ("float32", "float16", "int8"):
+        target = tmp_path / f"{weights}.shoalmodel"
+        assert run(["model", "compile", str(source), str(target), "--weights", weights]) == 0
+        sizes.append(target.stat().st_size)
+    assert sizes[1] < 0.6 * sizes[0]
+    assert sizes[2] < sizes[1]
+    assert run(["model", "compile", str(source), str(tmp_path / "x"), "--weights", "int4"]) == 2
 
 
 def test_the_command_shows_and_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -74,8 +74,12 @@ size_t packed_int8_bytes(size_t k, size_t n, const Kernels& kernels) {
   return layout.columns * (3 * sizeof(float) + 4 * layout.quads);
 }
 
-void pack_right_int8(const float* b, ptrdiff_t b_row, ptrdiff_t b_column, const float* bias, size_t k, size_t n,
-                     void* packed, const Kernels& kernels) {
+namespace {
+
+// `column(j)` gives column j's scale; `number(j, p)` its number at p, in 8 bits.
+template <typename Column, typename Number>
+void pack_columns(const float* bias, size_t k, size_t n, void* packed, const Kernels& kernels, const Column& column,
+                  const Number& number) {
   const Layout layout(k, n, kernels);
   const Packed<std::byte> to(static_cast<std::byte*>(packed), layout);
   std::memset(packed, 0, packed_int8_bytes(k, n, kernels));
@@ -83,19 +87,40 @@ void pack_right_int8(const float* b, ptrdiff_t b_row, ptrdiff_t b_column, const 
     const size_t first = layout.panels.begin(panel) * layout.lanes, width = layout.panels.size(panel) * layout.lanes;
     int8_t* of_panel = to.panels + first * 4 * layout.quads;
     for (size_t j = first; j < std::min(first + width, n); ++j) {
-      const float* column = b + static_cast<ptrdiff_t>(j) * b_column;
-      float top = 0;
-      for (size_t p = 0; p < k; ++p) top = std::max(top, std::fabs(column[static_cast<ptrdiff_t>(p) * b_row]));
-      to.scales[j] = top / 127.0f;
+      to.scales[j] = column(j);
       to.bias[j] = bias != nullptr ? bias[j] : 0.0f;
       for (size_t p = 0; p < k; ++p) {
-        const float exact = top > 0 ? column[static_cast<ptrdiff_t>(p) * b_row] / top * 127.0f : 0.0f;
-        const auto whole = static_cast<int8_t>(std::lrintf(exact));
+        const int8_t whole = number(j, p);
         of_panel[(p / 4 * width + j - first) * 4 + p % 4] = whole;
         to.sums[j] += whole;
       }
     }
   }
+}
+
+}  // namespace
+
+void pack_right_int8(const float* b, ptrdiff_t b_row, ptrdiff_t b_column, const float* bias, size_t k, size_t n,
+                     void* packed, const Kernels& kernels) {
+  const auto at = [=](size_t j, size_t p) {
+    return b[static_cast<ptrdiff_t>(j) * b_column + static_cast<ptrdiff_t>(p) * b_row];
+  };
+  float top = 0;  // of the column that is being packed
+  const auto column = [&](size_t j) {
+    top = 0;
+    for (size_t p = 0; p < k; ++p) top = std::max(top, std::fabs(at(j, p)));
+    return top / 127.0f;
+  };
+  pack_columns(bias, k, n, packed, kernels, column, [&](size_t j, size_t p) {
+    return static_cast<int8_t>(std::lrintf(top > 0 ? at(j, p) / top * 127.0f : 0.0f));
+  });
+}
+
+void pack_right_int8(const int8_t* b, ptrdiff_t b_row, ptrdiff_t b_column, const float* scales, const float* bias,
+                     size_t k, size_t n, void* packed, const Kernels& kernels) {
+  pack_columns(bias, k, n, packed, kernels, [=](size_t j) { return scales[j]; }, [=](size_t j, size_t p) {
+    return b[static_cast<ptrdiff_t>(j) * b_column + static_cast<ptrdiff_t>(p) * b_row];
+  });
 }
 
 size_t product_int8_workspace_bytes(const Product& product) {

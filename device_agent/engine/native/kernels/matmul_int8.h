@@ -11,9 +11,11 @@
 namespace shoal {
 
 size_t packed_int8_bytes(size_t k, size_t n, const Kernels& kernels);
-// B (k, n) and bias (n) or null -> packed; 64-byte aligned.
+// B (k, n) and bias (n) or null -> packed; 64-byte aligned. Of float32 each column gets a scale of its own.
 void pack_right_int8(const float* b, ptrdiff_t b_row, ptrdiff_t b_column, const float* bias, size_t k, size_t n,
                      void* packed, const Kernels& kernels);
+void pack_right_int8(const int8_t* b, ptrdiff_t b_row, ptrdiff_t b_column, const float* scales, const float* bias,
+                     size_t k, size_t n, void* packed, const Kernels& kernels);
 
 size_t product_int8_workspace_bytes(const Product& product);
 // C = activation(A @ B + bias + residual), A and B as quantised. False: cancelled, and C holds anything.

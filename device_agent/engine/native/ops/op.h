@@ -17,7 +17,7 @@
 
 namespace shoal {
 
-constexpr uint32_t op_set = 3;
+constexpr uint32_t op_set = 4;
 constexpr int op_inputs_max = 64;
 constexpr int open_attributes_max = 40;  // words of the last attribute when it takes any number
 
@@ -27,7 +27,7 @@ enum class OpId : uint16_t {
   log1p = 15,
   relu = 16, sigmoid = 17, tanh = 18, exp = 19, sqrt = 20, negative = 21, clip = 22, cast = 23,
   absolute = 24, logarithm = 25, floor = 26, ceil = 27, round = 28, sine = 29, cosine = 30, logical_not = 31,
-  matmul = 32, gemm = 33,
+  matmul = 32, gemm = 33, quantized_matmul = 34,
   reduce_sum = 48, reduce_mean = 49, reduce_max = 50, reduce_min = 51, argmax = 52, softmax = 53, argmin = 54,
   reduce_product = 55, cumulative_sum = 56, argsort = 57,
   reshape = 64, transpose = 65, concat = 66, slice = 67, broadcast = 68, take = 69, take_along = 70,
@@ -88,6 +88,7 @@ Spec infer_same(const Op&, Specs);
 Spec infer_cast(const Op&, Specs);
 Spec infer_matmul(const Op&, Specs);
 Spec infer_gemm(const Op&, Specs);
+Spec infer_quantized_matmul(const Op&, Specs);
 Spec infer_reduce(const Op&, Specs);
 Spec infer_argmax(const Op&, Specs);
 Spec infer_softmax(const Op&, Specs);
@@ -133,6 +134,7 @@ void execute_unary(const Op&, Tensors, const Tensor&, const Kernels&);
 void execute_cast(const Op&, Tensors, const Tensor&, const Kernels&);
 void execute_matmul(const Op&, Tensors, const Tensor&, const Kernels&);
 void execute_gemm(const Op&, Tensors, const Tensor&, const Kernels&);
+void execute_quantized_matmul(const Op&, Tensors, const Tensor&, const Kernels&);
 void execute_reduce(const Op&, Tensors, const Tensor&, const Kernels&);
 void execute_argmax(const Op&, Tensors, const Tensor&, const Kernels&);
 void execute_softmax(const Op&, Tensors, const Tensor&, const Kernels&);

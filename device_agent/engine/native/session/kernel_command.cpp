@@ -8,6 +8,7 @@
 #include "kernels/convolution.h"
 #include "kernels/lines.h"
 #include "kernels/matmul.h"
+#include "kernels/matmul_int8.h"
 #include "kernels/pooling.h"
 #include "kernels/row_product.h"
 
@@ -215,6 +216,39 @@ KernelCall product_call(Words words, const std::vector<Tensor>& inputs, const st
   return [=](const Run& run) { multiply(product, packed, workspace, run); };
 }
 
+size_t floats_for(size_t bytes) { return (bytes + sizeof(float) - 1) / sizeof(float); }
+
+// k, n; weights (k, n) of int8 with any strides, their scales, and maybe a bias
+KernelCall pack_int8_call(Words words, const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs,
+                          const Kernels& kernels) {
+  const size_t k = words.size(), n = words.size();
+  words.end();
+  need_counts(inputs, inputs.size() == 3 ? 3 : 2, outputs, 1);
+  const Tensor& b = inputs[0];
+  if (k > int8_k_max || b.dtype() != Dtype::int8 || !(b.shape() == Dims{static_cast<int64_t>(k), static_cast<int64_t>(n)}))
+    throw ValueError("pack_int8 takes (k, n) of int8, k at most " + std::to_string(int8_k_max));
+  const float* scales = floats(inputs, 1, static_cast<int64_t>(n));
+  const float* bias = inputs.size() == 3 ? floats(inputs, 2, static_cast<int64_t>(n)) : nullptr;
+  float* packed = room(outputs, 0, static_cast<int64_t>(floats_for(packed_int8_bytes(k, n, kernels))));
+  const int8_t* from = b.as<int8_t>();
+  const ptrdiff_t row = b.strides()[0], column = b.strides()[1];
+  return [=](const Run& run) { pack_right_int8(from, row, column, scales, bias, k, n, packed, run.kernels); };
+}
+
+// m, n, k, the ending; A's columns are neighbours
+KernelCall product_int8_call(Words words, const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs,
+                             const Kernels& kernels) {
+  const size_t m = words.size(), n = words.size(), k = words.size();
+  const Ending ending = ending_of(words);
+  words.end();
+  need_counts(inputs, ending.residual ? 3 : 2, outputs, 2);
+  const Product product = product_of(m, n, k, ending, inputs, outputs);
+  if (k > int8_k_max || product.a_column != 1) throw ValueError("product_int8 takes rows that are contiguous, of at most " + std::to_string(int8_k_max));
+  const float* packed = floats(inputs, 1, static_cast<int64_t>(floats_for(packed_int8_bytes(k, n, kernels))));
+  float* workspace = room(outputs, 1, static_cast<int64_t>(floats_for(product_int8_workspace_bytes(product))));
+  return [=](const Run& run) { multiply_int8(product, packed, workspace, run); };
+}
+
 // m, n, k, the ending, whether there is a bias; the right side is (k, n) where it lies
 KernelCall row_product_call(Words words, const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs,
                             const Kernels& kernels, int threads) {
@@ -401,6 +435,8 @@ KernelCall kernel_call(int64_t id, std::span<const int64_t> words, const std::ve
     case plan::pack_right: return pack_right_call(read, inputs, outputs, kernels);
     case plan::product: return product_call(read, inputs, outputs, kernels, threads);
     case plan::row_product: return row_product_call(read, inputs, outputs, kernels, threads);
+    case plan::pack_int8: return pack_int8_call(read, inputs, outputs, kernels);
+    case plan::product_int8: return product_int8_call(read, inputs, outputs, kernels);
     case plan::products: return products_call(read, inputs, outputs, kernels, threads);
     case plan::pool_picture: return pool_call(read, inputs, outputs, kernels);
     case plan::normalize: return normalize_call(read, inputs, outputs);
@@ -423,6 +459,13 @@ std::pair<int64_t, int64_t> kernel_floats(int64_t id, std::span<const int64_t> g
     product.m = words.size(), product.n = words.size(), product.k = words.size();
     times({product.k, product.n});
     return {count(packed_floats(product.k, product.n, kernels)), count(product_workspace_floats(product, kernels, threads))};
+  }
+  if (id == plan::product_int8) {
+    Product product{};
+    product.m = words.size(), product.n = words.size(), product.k = words.size();
+    times({product.m, product.k, 2});
+    return {count(floats_for(packed_int8_bytes(product.k, product.n, kernels))),
+            count(floats_for(product_int8_workspace_bytes(product)))};
   }
   if (id == plan::row_product) {
     const size_t m = words.size(), n = words.size(), k = words.size();
