@@ -295,6 +295,7 @@ def kernel_matmul(
     bias: Tensor | None = None,
     residual: Tensor | None = None,
     *,
+    algorithm: Literal["packed", "strassen"] = "packed",
     activation: _Activation = "none",
     low: float = 0.0,
     high: float = 0.0,

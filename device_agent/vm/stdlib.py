@@ -55,7 +55,7 @@ ENGINE_MODULES = (
         "plan.context", "plan.costs", "plan.emit", "plan.fold", "plan.fuse", "plan.ir", "plan.lowerings",
         "plan.lower_elementwise", "plan.lower_indexing", "plan.lower_movement", "plan.lower_normalisation",
         "plan.lower_pools", "plan.lower_products", "plan.lower_quantised", "plan.lower_recurrent",
-        "plan.lower_reductions", "plan.lower_sampling", "plan.lower_signals", "plan.lower_windows",
+        "plan.layouts", "plan.lower_reductions", "plan.lower_sampling", "plan.lower_signals", "plan.lower_windows",
         "plan.matrices", "plan.memory", "plan.normalisation", "plan.region", "plan.schedule", "plan.stage",
         "plan.target", "plan.transforms", "plan.verify", "plan.window", "plan.words", "train", "train.gradients",
         "train.losses", "train.optimizers", "train.rules", "train.rules_elementwise", "train.rules_indexing",

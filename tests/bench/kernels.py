@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from device_agent.engine.plan.costs import STRASSEN_MIN
 from tests.bench.rows import BenchRow, interleaved, ratio_to
 from tests.bench.run import show
 
@@ -114,6 +115,7 @@ PRODUCTS = (
     (8, 768, 3072),
     (128, 128, 128),
     (1024, 1024, 1024),
+    (2048, 2048, 2048),
 )
 
 
@@ -179,12 +181,15 @@ def _product_rows(
     a, b = _numbers((m, k)), _numbers((k, n))
     multiply: Any = _core.kernel_matmul
     kernel = partial(multiply, _tensor(a), _tensor(b), threads=threads, level=level)
+    contenders = {"packed": _fastest(kernel)}
+    if min(product) >= STRASSEN_MIN:
+        contenders["strassen"] = _fastest(partial(kernel, algorithm="strassen"))
     session = _product_session(b, m, threads)
     theirs = _seconds(partial(session.run, None, {"x": a}))
-    ours, peer = interleaved(ROUNDS, _fastest(kernel), theirs)
-    return _rows_of(
-        f"product ({m}, {k}) @ ({k}, {n})", 2 * m * k * n, {"packed": ours}, peer, threads, peak
-    )
+    *ours, peer = interleaved(ROUNDS, *contenders.values(), theirs)
+    seconds = dict(zip(contenders, ours, strict=True))
+    name = f"product ({m}, {k}) @ ({k}, {n})"
+    return _rows_of(name, 2 * m * k * n, seconds, peer, threads, peak)
 
 
 def _rows_of(

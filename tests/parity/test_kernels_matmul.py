@@ -119,3 +119,46 @@ def test_bad_operands_are_refused() -> None:
         _core.kernel_matmul(_core.zeros((2, 3)), _core.zeros((3, 4)), _core.zeros((3,)))
     with pytest.raises(ValueError, match="no activation 'swish'"):
         _core.kernel_matmul(_core.zeros((2, 3)), _core.zeros((3, 4)), activation="swish")  # type: ignore[arg-type]
+
+
+@every_level
+@given(
+    size=st.tuples(st.integers(2, 41), st.integers(1, 30), st.integers(1, 75)),
+    seed=st.integers(0, 999),
+    threads=st.integers(1, 3),
+    plain=st.booleans(),
+)
+@settings(max_examples=40, deadline=None)
+def test_strassen(
+    size: tuple[int, int, int], seed: int, threads: int, plain: bool, level: Level
+) -> None:
+    """Seven products of quarters; a result's error grows with those of its neighbours."""
+    m, k, n = size[0], 2 * size[1], 2 * size[2]
+    a, b = floats(seed, m, k), floats(seed + 1, k, n)
+    bias, residual = floats(seed + 2, n), floats(seed + 3, m, n)
+    want, terms = product(a, b)
+    wide = np.full(want.shape, 8 * terms.max() + 2)
+    if plain:
+        got = _core.kernel_matmul(
+            *map(tensor_of, (a, b)), algorithm="strassen", threads=threads, level=level
+        )[0]
+        return check(got, want, wide)
+    got, _ = _core.kernel_matmul(
+        *map(tensor_of, (a, b, bias, residual)),
+        algorithm="strassen",
+        activation="clip",
+        low=-0.5,
+        high=2.0,
+        threads=threads,
+        level=level,
+    )
+    return check(got, np.clip(want + bias + residual, -0.5, 2), wide)
+
+
+@pytest.mark.parametrize("size", [(1, 4, 4), (4, 3, 4), (4, 4, 3)], ids=str)
+def test_strassen_refuses_what_it_cannot_halve(size: tuple[int, int, int]) -> None:
+    m, k, n = size
+    with pytest.raises(ValueError, match="even sizes"):
+        _core.kernel_matmul(
+            tensor_of(floats(1, m, k)), tensor_of(floats(2, k, n)), algorithm="strassen"
+        )

@@ -21,6 +21,11 @@ PASS_BYTES = 96 * 1024  # of packed weights in a pass of k, as in the core
 WINOGRAD_ROOM_BYTES = 1024 * 1024  # of transformed parts and products, as in the core
 IM2COL_PASS_FLOATS = 8 * 1024  # of patches in a pass of k, as in the core
 WINOGRAD_SIDE_MAX = 8
+STRASSEN_MIN = 512  # of all three sizes: smaller products gain nothing
+STRASSEN_PRODUCTS = 7
+# Quarters that its sums read and write, each as if twice: sums alone run at half the speed of what streams into tiles.
+STRASSEN_LEFT_PASSES = 24  # of A: four sums, two read and one written each
+STRASSEN_RESULT_PASSES = 34  # of C: sums, what is added to, and the ending
 PLANAR_CHANNELS_MAX = 4  # a first layer; more channels are cheaper in blocks
 
 # What else costs a part of what a call of a tile does; fitted together with P, B1, B2 and S.
@@ -208,8 +213,8 @@ class Choice:
     """One algorithm with its block parameters.
 
     Attributes:
-        algorithm: As `kernel_conv2d` names it; "packed" for a matrix product.
-        unit: Winograd's outputs of a part on a side; 0 elsewhere.
+        algorithm: As `kernel_conv2d` names it, or `kernel_matmul`.
+        unit: Winograd's outputs of a part on a side, Strassen's depth; 0 elsewhere.
         vectors: Vectors of columns of a register tile.
         rows: Rows of it.
         k_in_pass: How much of the reduction is done at once.
@@ -311,6 +316,12 @@ def tile_of(
 
 def matmul_choices(m: int, k: int, n: int, machine: Machine) -> list[Choice]:
     """The algorithms of C (m, n) = A (m, k) @ B (k, n) with B packed ahead."""
+    packed = _packed(m, k, n, machine)
+    halves = min(m, k, n) >= STRASSEN_MIN and k % 2 == n % 2 == 0
+    return [packed, _strassen(m, k, n, machine)] if halves else [packed]
+
+
+def _packed(m: int, k: int, n: int, machine: Machine) -> Choice:
     blocks = ceil(n / machine.lanes)
     vectors = _panel_vectors(blocks, machine)
     width = vectors * machine.lanes
@@ -318,18 +329,30 @@ def matmul_choices(m: int, k: int, n: int, machine: Machine) -> list[Choice]:
     tiles = _tiles(1, m, k, passes, blocks, machine)
     weights = blocks * machine.lanes * k * FLOAT_BYTES
     moved = weights + (m * k + m * n) * FLOAT_BYTES
-    return [
-        Choice(
-            algorithm="packed",
-            unit=0,
-            vectors=vectors,
-            rows=machine.rows[vectors],
-            k_in_pass=ceil(k / passes),
-            blocked_in=False,
-            blocked_out=False,
-            quantity=_with_far(tiles, moved, machine),
-        )
-    ]
+    return Choice(
+        algorithm="packed",
+        unit=0,
+        vectors=vectors,
+        rows=machine.rows[vectors],
+        k_in_pass=ceil(k / passes),
+        blocked_in=False,
+        blocked_out=False,
+        quantity=_with_far(tiles, moved, machine),
+    )
+
+
+def _strassen(m: int, k: int, n: int, machine: Machine) -> Choice:
+    """One level of it: seven products of quarters, and sums that pass over memory."""
+    part = _packed(ceil(m / 2), k // 2, n // 2, machine)
+    one = part.quantity
+    sums = (STRASSEN_LEFT_PASSES * m * k + STRASSEN_RESULT_PASSES * m * n) / 4 * FLOAT_BYTES
+    quantity = Quantity(
+        flops=STRASSEN_PRODUCTS * one.flops,
+        near_bytes=STRASSEN_PRODUCTS * one.near_bytes,
+        far_bytes=STRASSEN_PRODUCTS * one.far_bytes + sums,
+        calls=STRASSEN_PRODUCTS * one.calls,
+    )
+    return replace(part, algorithm="strassen", unit=1, quantity=quantity)
 
 
 def convolution_choices(shape: ConvolutionShape, machine: Machine) -> list[Choice]:

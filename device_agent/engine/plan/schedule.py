@@ -23,6 +23,8 @@ from device_agent.engine.plan.costs import (
     Choice,
     ConvolutionShape,
     convolution_choices,
+    fastest,
+    matmul_choices,
     near_first,
 )
 from device_agent.engine.plan.fuse import (
@@ -33,17 +35,16 @@ from device_agent.engine.plan.fuse import (
     is_float,
 )
 from device_agent.engine.plan.ir import Builder, Operand, Shape, Step, Value
+from device_agent.engine.plan.layouts import Dims, Layouts, operand_of
 from device_agent.engine.plan.matrices import batched, is_packed, is_read_in_place, sides
 from device_agent.engine.plan.normalisation import normalisation_from
-from device_agent.engine.plan.region import strides_of
 from device_agent.engine.plan.target import ALGORITHMS, KERNELS, Target
 from device_agent.engine.plan.transforms import pad_with, reshape
-
-type Dims = tuple[int, int, int, int]
 
 _ALIKE_BINARY = frozenset({"add", "subtract", "multiply", "divide", "maximum", "minimum"})
 _ALIKE_UNARY = frozenset({"relu", "clip", "sigmoid", "tanh", "exp", "negative", "absolute"})
 _IN_BLOCKS = _ALIKE_BINARY | _ALIKE_UNARY | {"pool", "reduce_mean"}
+_PACKED, _STRASSEN = ("product", "pack_right"), ("product_strassen", "pack_strassen")
 _PICTURE_AXES = (3, 4)  # (N, C, W) is a picture of one line
 
 
@@ -54,25 +55,15 @@ def scheduled(
     return _Scheduler(b, steps, outputs, target).run()
 
 
-def _operand(value: Value, shape: Shape | None = None) -> Operand:
-    sizes = value.shape if shape is None else shape
-    return value, value.dtype, sizes, 0, strides_of(sizes)
-
-
-class _Scheduler:
+class _Scheduler(Layouts):
     def __init__(
         self, b: Builder, steps: Sequence[Step], outputs: Sequence[Value], target: Target
     ) -> None:
-        self._b = b
+        super().__init__(b, target.machine.lanes)
         self._steps = steps
         self._outputs = outputs
         self._target = target
-        self._lanes = target.machine.lanes
         self._readers = Readers(steps, outputs)
-        self._made: list[Step] = []
-        self._blocked: dict[int, tuple[Value, Dims]] = {}
-        self._moved: dict[tuple[int, int, Dims], Value] = {}
-        self._plain: set[int] = set()  # values that only lie blocked have to be made plain
 
     def run(self) -> list[Step]:
         kernels, gone = self._fused()
@@ -122,85 +113,7 @@ class _Scheduler:
             return self._normalise(step)
         return None
 
-    # --- building ----------------------------------------------------------------------------------------------------
-
-    def _step(
-        self,
-        op: str,
-        operands: list[Operand],
-        outputs: Sequence[tuple[int, Shape]],
-        words: Sequence[int],
-    ) -> list[Value]:
-        made = self._b.step(op, operands, outputs, words)
-        self._made.append(self._b.steps.pop())
-        return made
-
-    def _constants(self, make: Callable[[], Value]) -> Value:
-        """A constant that is computed from others; the steps of that are taken along."""
-        before = len(self._b.steps)
-        value = make()
-        self._made.extend(self._b.steps[before:])
-        return value
-
-    def _into(
-        self, op: str, operands: list[Operand], out: Value, words: Sequence[int], workspace: int
-    ) -> None:
-        """A kernel that makes `out`, with room to work in."""
-        room = Value(Dtype.FLOAT32, (max(1, workspace),))
-        step = Step(op, operands, [out, room], list(words))
-        out.step = room.step = step
-        self._made.append(step)
-
-    # --- layouts -----------------------------------------------------------------------------------------------------
-
-    def _blocks_of(self, dims: Dims) -> Shape:
-        n, c, h, w = dims
-        return (n, -(-c // self._lanes), h, w, self._lanes)
-
-    def _need_plain(self, value: Value) -> None:
-        if id(value) not in self._plain and id(value) in self._blocked:
-            blocked, dims = self._blocked[id(value)]
-            held = _operand(blocked, self._blocks_of(dims))
-            step = Step("to_plain", [held], [value], list(dims))
-            value.step = step
-            self._made.append(step)
-            self._plain.add(id(value))
-
-    def _as_plain(self, operand: Operand) -> Operand:
-        self._need_plain(operand[0])
-        return operand
-
-    def _as_blocked(self, operand: Operand, dims: Dims) -> Operand:
-        """The picture in blocks; moved when it is not."""
-        value, _, _, shift, _ = operand
-        held = self._held(operand, dims)
-        if held is not None:
-            return held
-        key = (id(value), shift, dims)
-        if key not in self._moved:
-            self._need_plain(value)
-            flat = (value, value.dtype, dims, shift, strides_of(dims))
-            outputs = [(int(Dtype.FLOAT32), self._blocks_of(dims))]
-            self._moved[key] = self._step("to_blocked", [flat], outputs, dims)[0]
-        return _operand(self._moved[key])
-
-    def _held(self, operand: Operand, dims: Dims) -> Operand | None:
-        """The picture in blocks, when it lies so already: all of a value, or whole blocks of its channels."""
-        value, _, shape, shift, strides = operand
-        if id(value) not in self._blocked or strides != strides_of(shape):
-            return None
-        blocked, have = self._blocked[id(value)]
-        if shift == 0 and prod(shape) == value.size and have == dims:
-            return _operand(blocked, self._blocks_of(dims))
-        n, c, h, w = dims
-        aligned = n == 1 and have[2:] == (h, w) and c % self._lanes == 0
-        if aligned and shift % (h * w * self._lanes) == 0 and have[1] % self._lanes == 0:
-            shape5 = self._blocks_of(dims)
-            return blocked, blocked.dtype, shape5, shift, strides_of(shape5)
-        return None
-
-    def _lies_blocked(self, value: Value, blocked: Value, dims: Dims) -> None:
-        self._blocked[id(value)] = (blocked, dims)
+    # --- where the input lies ----------------------------------------------------------------------------------------
 
     def _in_blocks(self, step: Step) -> bool:
         """Does a step where its input lies, when that is in blocks."""
@@ -420,7 +333,7 @@ class _Scheduler:
             bias = self._b.move(dtype, (filters,), [(base, shift, 0, ((filters, 1, 1),))])
         operands = self._constants_of(ending, weights, bias, filters, (filters, 1, 1, 1))
         outputs = [(int(Dtype.FLOAT32), (size,))]
-        return _operand(self._step("pack_convolution", operands, outputs, words)[0])
+        return operand_of(self._step("pack_convolution", operands, outputs, words)[0])
 
     def _constants_of(
         self, ending: Ending, weights: Value, bias: Value | None, channels: int, axes: Shape
@@ -474,9 +387,17 @@ class _Scheduler:
 
     def _multiply(self, step: Step, left: Operand, right: Operand, ending: Ending) -> None:
         (m, k), n = left[2], right[2][1]
-        packed, _ = self._target.floats(KERNELS["product"], [m, n, k])
-        operands = self._packed_right(ending, right, self._bias_of(step, n), packed)
-        self._multiplied("product", [self._as_plain(left), operands], (m, n, k), ending, [])
+        choice = fastest(
+            matmul_choices(m, k, n, self._target.machine),
+            self._target.machine,
+            self._target.threads,
+        )
+        strassen = choice.algorithm == "strassen" and left[4][1] == 1
+        op, pack = _STRASSEN if strassen else _PACKED
+        packed, _ = self._target.floats(KERNELS[op], [m, n, k])
+        rooms = [packed, (k // 2) * (n // 2)] if strassen else [packed]
+        operands = self._packed_right(ending, right, self._bias_of(step, n), pack, rooms)
+        self._multiplied(op, [self._as_plain(left), operands], (m, n, k), ending, [])
 
     def _quantised(self, step: Step) -> tuple[Ending, Callable[[], None]] | None:
         """Weights of 8 bits, packed once."""
@@ -493,7 +414,7 @@ class _Scheduler:
             scales = self._b.move(scale[1], (n,), [(scale[0], scale[3], 0, ((n, 1, 1),))])
             given = [w, *self._constants_of(ending, scales, None, n, (n,))]
             made = self._step("pack_int8", given, [(int(Dtype.FLOAT32), (packed,))], [k, n])
-            operands = [self._as_plain(rows), _operand(made[0])]
+            operands = [self._as_plain(rows), operand_of(made[0])]
             self._multiplied("product_int8", operands, (rows[2][0], n, k), ending, [])
 
         return ending, make
@@ -517,22 +438,22 @@ class _Scheduler:
         self._into(op, given, ending.out, [*sizes, *ends, *more], workspace)
 
     def _packed_right(
-        self, ending: Ending, right: Operand, bias: Value | None, size: int
+        self, ending: Ending, right: Operand, bias: Value | None, pack: str, rooms: list[int]
     ) -> Operand:
         base, dtype, shape, shift, strides = right
         k, n = shape
-        outputs = [(int(Dtype.FLOAT32), (size,))]
+        outputs = [(int(Dtype.FLOAT32), (size,)) for size in rooms]
         if not ending.factors and not ending.offsets and bias is None:
-            return _operand(self._step("pack_right", [right], outputs, [k, n])[0])
+            return operand_of(self._step(pack, [right], outputs, [k, n])[0])
         axes = ((k, strides[0], n), (n, strides[1], 1))
         weights = self._b.move(dtype, (k, n), [(base, shift, 0, axes)])
         if not ending.factors:
             operands = self._constants_of(
                 ending, self._b.move(dtype, (1,), [(base, shift, 0, ())]), bias, n, (n,)
             )
-            return _operand(self._step("pack_right", [right, operands[1]], outputs, [k, n])[0])
+            return operand_of(self._step(pack, [right, operands[1]], outputs, [k, n])[0])
         operands = self._constants_of(ending, weights, bias, n, (1, n))
-        return _operand(self._step("pack_right", operands, outputs, [k, n])[0])
+        return operand_of(self._step(pack, operands, outputs, [k, n])[0])
 
     def _attend(self, step: Step) -> tuple[Ending, Callable[[], None]] | None:
         """Scores, their softmax and what they weigh, without the scores in memory."""

@@ -69,6 +69,8 @@ ROWS: dict[str, StepRow] = {
     "to_plain": StepRow((1, 1), 1, (4, 4), "float"),
     "pack_right": StepRow((1, 2), 1, (2, 2), "float"),
     "product": StepRow((2, 3), 2, (7, 7), "float"),
+    "pack_strassen": StepRow((1, 2), 2, (2, 2), "float"),
+    "product_strassen": StepRow((2, 3), 2, (7, 7), "float"),
     "row_product": StepRow((2, 4), 2, (8, 8), "float"),
     "pack_int8": StepRow((2, 3), words=(2, 2)),
     "product_int8": StepRow((2, 3), 2, (7, 7), "float"),

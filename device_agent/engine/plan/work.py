@@ -76,8 +76,8 @@ def _product_seconds(
     if command.op == "matmul" and len(given[1].shape) > 1:
         k, n = given[1].shape[-2:]
         rows_in_all = prod(made.shape) // n
-        (packed,) = matmul_choices(rows_in_all, k, n, machine)
-        return packed.quantity.seconds(machine, threads)
+        choices = matmul_choices(rows_in_all, k, n, machine)
+        return min(choice.quantity.seconds(machine, threads) for choice in choices)
     return None
 
 

@@ -16,6 +16,7 @@
 #include "kernels/lines.h"
 #include "kernels/matmul.h"
 #include "kernels/matmul_int8.h"
+#include "kernels/strassen.h"
 #include "kernels/pooling.h"
 #include "tensor/run.h"
 #include "threads/pool.h"
@@ -214,14 +215,14 @@ PyObject* conv2d(PyObject* module, PyObject* args, PyObject* names) {
 PyObject* matmul(PyObject* module, PyObject* args, PyObject* names) {
   const State& state = state_of_module(module);
   return guarded(state, [&] {
-    static const char* const keywords[] = {"a",   "b",    "bias",    "residual", "activation", "low",
-                                           "high", "threads", "repeats", "level", nullptr};
+    static const char* const keywords[] = {"a",   "b",    "bias",    "residual", "algorithm", "activation",
+                                           "low", "high", "threads",  "repeats",   "level",     nullptr};
     PyObject *a_, *b_, *bias_ = Py_None, *residual_ = Py_None;
-    const char *activation = "none", *level = nullptr;
+    const char *algorithm = "packed", *activation = "none", *level = nullptr;
     double low = 0, high = 0;
     Timing timing;
-    if (!PyArg_ParseTupleAndKeywords(args, names, "OO|OO$sddiiz:kernel_matmul", const_cast<char**>(keywords), &a_, &b_,
-                                     &bias_, &residual_, &activation, &low, &high, &timing.threads, &timing.repeats,
+    if (!PyArg_ParseTupleAndKeywords(args, names, "OO|OO$ssddiiz:kernel_matmul", const_cast<char**>(keywords), &a_, &b_,
+                                     &bias_, &residual_, &algorithm, &activation, &low, &high, &timing.threads, &timing.repeats,
                                      &level))
       throw PythonError{};
     const Kernels& kernels = kernels_from(level);
@@ -240,6 +241,19 @@ PyObject* matmul(PyObject* module, PyObject* args, PyObject* names) {
     product.high = static_cast<float>(high);
     product.residual = data_of(residual);
     product.residual_row = n;
+    if (std::string_view(algorithm) == "strassen") {
+      if (!strassen_fits(product.m, product.n, product.k) || product.a_column != 1)
+        throw ValueError("strassen takes two rows or more that are contiguous, and even sizes");
+      const Floats packed(strassen_packed_floats(product.k, product.n, kernels));
+      const Floats workspace(strassen_workspace_floats(product.m, product.n, product.k));
+      const Floats packing(strassen_packing_floats(product.k, product.n));
+      pack_strassen(b.as<float>(), b.strides()[0], b.strides()[1], data_of(bias), product.k, product.n, packed.at,
+                    packing.at, kernels);
+      return result(state, out, timing.fastest(kernels, [&](const Run& run) {
+        multiply_strassen(product, packed.at, workspace.at, run);
+      }));
+    }
+    if (std::string_view(algorithm) != "packed") throw ValueError("the algorithms of a product are packed and strassen");
     const Floats packed(packed_floats(product.k, product.n, kernels));
     const Floats workspace(product_workspace_floats(product, kernels, timing.threads));
     pack_right(b.as<float>(), b.strides()[0], b.strides()[1], data_of(bias), product.k, product.n, packed.at, kernels);

@@ -70,7 +70,7 @@ void rows_of_panel(const Product& product, const float* a, ptrdiff_t a_row, cons
     const size_t k0 = passes.begin(pass), run = product.k == 0 ? 0 : passes.size(pass);
     tile.reach = {1, 1, 1, run, run, 0, 0, 0};
     tile.b = panel + k0 * width;
-    tile.accumulate = pass > 0;
+    tile.accumulate = product.accumulate || pass > 0;
     tile.finish = pass + 1 == passes.count;
     for (size_t i = first; i < last; ++i) {
       const auto row = static_cast<ptrdiff_t>(parts.begin(i)), at = static_cast<ptrdiff_t>(column);

@@ -27,6 +27,7 @@ struct Product {
   float low = 0, high = 0;
   const float* residual = nullptr;
   ptrdiff_t residual_row = 0;
+  bool accumulate = false;  // C holds what the product is added to
 };
 
 size_t product_workspace_floats(const Product& product, const Kernels& kernels, int threads);

@@ -11,6 +11,7 @@
 #include "kernels/matmul_int8.h"
 #include "kernels/pooling.h"
 #include "kernels/row_product.h"
+#include "kernels/strassen.h"
 
 namespace shoal {
 
@@ -201,6 +202,37 @@ Product product_of(size_t m, size_t n, size_t k, const Ending& ending, const std
   product.activation = ending.activation, product.low = ending.low, product.high = ending.high;
   if (ending.residual) product.residual = floats(inputs, inputs.size() - 1, count);
   return product;
+}
+
+// k, n; the right side is (k, n) with any strides; the second output is room to work in
+KernelCall pack_strassen_call(Words words, const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs,
+                              const Kernels& kernels) {
+  const size_t k = words.size(), n = words.size();
+  words.end();
+  need_counts(inputs, inputs.size() == 2 ? 2 : 1, outputs, 2);
+  const Tensor& b = matrix(inputs, 0, k, n);
+  if (!strassen_fits(2, n, k)) throw ValueError("pack_strassen takes even sizes");
+  const float* bias = inputs.size() == 2 ? floats(inputs, 1, static_cast<int64_t>(n)) : nullptr;
+  float* packed = room(outputs, 0, static_cast<int64_t>(strassen_packed_floats(k, n, kernels)));
+  float* workspace = room(outputs, 1, static_cast<int64_t>(strassen_packing_floats(k, n)));
+  const float* from = b.as<float>();
+  const ptrdiff_t row = b.strides()[0], column = b.strides()[1];
+  return [=](const Run& run) { pack_strassen(from, row, column, bias, k, n, packed, workspace, run.kernels); };
+}
+
+// m, n, k, the ending
+KernelCall product_strassen_call(Words words, const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs,
+                                 const Kernels& kernels) {
+  const size_t m = words.size(), n = words.size(), k = words.size();
+  const Ending ending = ending_of(words);
+  words.end();
+  need_counts(inputs, ending.residual ? 3 : 2, outputs, 2);
+  const Product product = product_of(m, n, k, ending, inputs, outputs);
+  if (!strassen_fits(m, n, k) || product.a_column != 1)
+    throw ValueError("product_strassen takes two rows or more that are contiguous, and even sizes");
+  const float* packed = floats(inputs, 1, static_cast<int64_t>(strassen_packed_floats(k, n, kernels)));
+  float* workspace = room(outputs, 1, static_cast<int64_t>(strassen_workspace_floats(m, n, k)));
+  return [=](const Run& run) { multiply_strassen(product, packed, workspace, run); };
 }
 
 // m, n, k, the ending
@@ -437,6 +469,8 @@ KernelCall kernel_call(int64_t id, std::span<const int64_t> words, const std::ve
     case plan::row_product: return row_product_call(read, inputs, outputs, kernels, threads);
     case plan::pack_int8: return pack_int8_call(read, inputs, outputs, kernels);
     case plan::product_int8: return product_int8_call(read, inputs, outputs, kernels);
+    case plan::pack_strassen: return pack_strassen_call(read, inputs, outputs, kernels);
+    case plan::product_strassen: return product_strassen_call(read, inputs, outputs, kernels);
     case plan::products: return products_call(read, inputs, outputs, kernels, threads);
     case plan::pool_picture: return pool_call(read, inputs, outputs, kernels);
     case plan::normalize: return normalize_call(read, inputs, outputs);
@@ -466,6 +500,11 @@ std::pair<int64_t, int64_t> kernel_floats(int64_t id, std::span<const int64_t> g
     times({product.m, product.k, 2});
     return {count(floats_for(packed_int8_bytes(product.k, product.n, kernels))),
             count(floats_for(product_int8_workspace_bytes(product)))};
+  }
+  if (id == plan::product_strassen) {
+    const size_t m = words.size(), n = words.size(), k = words.size();
+    if (!strassen_fits(m, n, k)) return {-1, -1};
+    return {count(strassen_packed_floats(k, n, kernels)), count(strassen_workspace_floats(m, n, k))};
   }
   if (id == plan::row_product) {
     const size_t m = words.size(), n = words.size(), k = words.size();
