@@ -9,6 +9,7 @@ namespace shoal {
 
 namespace {
 
+constexpr size_t alone_results = 16 * 1024;  // of all steps: as many or fewer are not worth a second thread
 constexpr size_t floats_in_piece = 32 * 1024;
 constexpr size_t registers_max = chain_inputs_max + chain_steps_max;
 
@@ -81,7 +82,7 @@ bool chain_fits(const Chain& chain) {
   return true;
 }
 
-bool run_chain(const Chain& asked, const Run& run) {
+bool run_chain(const Chain& asked, const Run& all) {
   Chain chain = asked;
   if (joins(chain)) {
     chain.inner *= chain.middle;
@@ -89,8 +90,12 @@ bool run_chain(const Chain& asked, const Run& run) {
   }
   const size_t plane = chain.middle * chain.inner;
   if (plane * chain.outer == 0) return true;
-  const size_t of_piece = std::min(plane, floats_in_piece), chunks = pieces_of(plane, of_piece);
-  const size_t together = std::max<size_t>(1, floats_in_piece / plane);  // short outer indices share a piece
+  const size_t results = plane * chain.outer;
+  const Run run = results * chain.steps.size() <= alone_results ? all.alone() : all;
+  const size_t by_threads = pieces_of(results, static_cast<size_t>(run.threads()) * pieces_a_thread);
+  const size_t in_piece = run.threads() == 1 ? floats_in_piece : std::clamp(by_threads, chain_run, floats_in_piece);
+  const size_t of_piece = std::min(plane, in_piece), chunks = pieces_of(plane, of_piece);
+  const size_t together = std::max<size_t>(1, in_piece / plane);  // short outer indices share a piece
   const size_t outers = pieces_of(chain.outer, together);
   // Elementwise operations are exact whether they are chained or not.
   return share<Denormals::kept>(run, outers * chunks, [&](size_t index, int) {

@@ -76,10 +76,19 @@ size_t workspace_floats(const Convolution& conv, const Kernels& kernels, int thr
   return 0;
 }
 
+// Of a depthwise one as if it were as quick as the others: it loads for every product.
+static double flops_of(const Convolution& conv) {
+  const ConvShape& s = conv.shape;
+  const double results = static_cast<double>(s.batch * s.out_channels) * static_cast<double>(s.out_height * s.out_width);
+  const size_t depth = s.in_channels / s.groups;
+  return results * static_cast<double>(s.kernel_height * s.kernel_width * depth) * (depth == 1 ? 8.0 : 2.0);
+}
+
 bool convolve(const Convolution& conv, const float* in, const Picture& in_picture, const float* packed,
-              const Epilogue& epilogue, float* out, const Picture& out_picture, float* workspace, const Run& run) {
+              const Epilogue& epilogue, float* out, const Picture& out_picture, float* workspace, const Run& all) {
   const ConvShape& s = conv.shape;
   if (s.batch * s.out_channels * s.out_height * s.out_width == 0) return true;
+  const Run run = flops_of(conv) < alone_flops ? all.alone() : all;
   switch (conv.algorithm) {
     case ConvAlgorithm::direct:
     case ConvAlgorithm::planar:

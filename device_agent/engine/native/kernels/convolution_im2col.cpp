@@ -78,6 +78,14 @@ struct Walk {
   }
 };
 
+// The same where pixels lie in line and each is its own patch.
+void copy_in_line(const float* in, ptrdiff_t step, size_t depth, size_t count, size_t width, float* to) {
+  for (size_t k = 0; k < depth; ++k, in += step, to += width) {
+    std::memcpy(to, in, count * sizeof(float));
+    std::memset(to + count, 0, (width - count) * sizeof(float));
+  }
+}
+
 struct Job {
   const Convolution& conv;
   const Layout& layout;
@@ -85,11 +93,15 @@ struct Job {
   const float* packed;
   const Epilogue& epilogue;
 
-  // A pass over pixels first .. first + count, for all of the group's out-channels. Lines of patches are `step` apart.
-  void pass(size_t group, size_t k0, size_t depth, size_t count, const float* patches, ptrdiff_t step, float* out,
-            const Picture& out_picture, const float* residual) const {
+  Parts parts() const {
+    return {layout.out_group, tile_rows(kernels, layout.width / static_cast<size_t>(kernels.lanes))};
+  }
+
+  // A pass over pixels first .. first + count, for some of the group's out-channels. Lines of patches are `step` apart.
+  void pass(size_t group, size_t begin, size_t end, size_t k0, size_t depth, size_t count, const float* patches,
+            ptrdiff_t step, float* out, const Picture& out_picture, const float* residual) const {
     const size_t vectors = layout.width / static_cast<size_t>(kernels.lanes);
-    const Parts parts(layout.out_group, tile_rows(kernels, vectors));
+    const Parts parts = this->parts();
     Tile tile{};
     tile.reach = {1, 1, 1, depth, depth, 0, 0, 0};
     tile.a_row = static_cast<ptrdiff_t>(layout.pitch);
@@ -105,7 +117,7 @@ struct Job {
     tile.activation = epilogue.activation;
     tile.low = epilogue.low;
     tile.high = epilogue.high;
-    for (size_t i = 0; i < parts.count; ++i) {
+    for (size_t i = begin; i < end; ++i) {
       const size_t channel = group * layout.out_group + parts.begin(i);
       tile.a = packed + layout.bias + channel * layout.pitch + k0;
       tile.c = out + static_cast<ptrdiff_t>(channel) * out_picture.block;
@@ -150,7 +162,12 @@ bool convolve_im2col(const Convolution& conv, const float* in, const Picture& in
   const bool in_place = s.kernel_height * s.kernel_width * s.stride_height * s.stride_width == 1 && s.pad_top == 0 &&
                         s.pad_left == 0 && s.out_height == s.in_height && s.out_width == s.in_width &&
                         in_picture.pixel == 1 && in_picture.row == static_cast<ptrdiff_t>(s.in_width);
-  return share(run, s.batch * s.groups * panels, [&](size_t index, int worker) {
+  // Few panels for the threads: each is shared out by its out-channels, and its patches are written for each chunk.
+  const size_t all = s.batch * s.groups * panels, units = job.parts().count, wanted = 2 * static_cast<size_t>(run.threads());
+  const size_t chunks = run.threads() == 1 || all >= wanted ? 1 : std::min(units, pieces_of(wanted, all));
+  return share(run, all * chunks, [&](size_t piece, int worker) {
+    const size_t index = piece / chunks, chunk = piece % chunks;
+    const size_t begin = chunk * units / chunks, end = (chunk + 1) * units / chunks;
     const size_t group = index / panels % s.groups, first = index % panels * layout.width;
     const auto image = static_cast<ptrdiff_t>(index / panels / s.groups);
     const size_t count = std::min(layout.width, layout.pixels - first);
@@ -162,11 +179,16 @@ bool convolve_im2col(const Convolution& conv, const float* in, const Picture& in
         epilogue.residual == nullptr ? nullptr : epilogue.residual + image * epilogue.residual_picture.image + pixel;
     float* to = out + image * out_picture.image + pixel;
     if (in_place && count == layout.width)
-      return job.pass(group, 0, layout.k, count, walk.in + pixel, in_picture.block, to, out_picture, residual);
+      return job.pass(group, begin, end, 0, layout.k, count, walk.in + pixel, in_picture.block, to, out_picture, residual);
     for (size_t k0 = 0; k0 < layout.k; k0 += layout.depth) {
       const size_t depth = std::min(layout.depth, layout.k - k0);
-      walk.panel(k0, depth, first, count, layout.width, patches);
-      job.pass(group, k0, depth, count, patches, static_cast<ptrdiff_t>(layout.width), to, out_picture, residual);
+      if (in_place) {
+        copy_in_line(walk.in + static_cast<ptrdiff_t>(k0) * in_picture.block + pixel, in_picture.block, depth, count,
+                     layout.width, patches);
+      } else {
+        walk.panel(k0, depth, first, count, layout.width, patches);
+      }
+      job.pass(group, begin, end, k0, depth, count, patches, static_cast<ptrdiff_t>(layout.width), to, out_picture, residual);
     }
   });
 }

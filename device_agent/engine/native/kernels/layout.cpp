@@ -10,8 +10,8 @@ namespace {
 // Runs body(image, block, row) over all rows, several in a piece.
 template <typename Body>
 bool over_rows(const Run& run, size_t batch, size_t blocks, size_t height, size_t row_floats, const Body& body) {
-  const size_t in_piece = std::max<size_t>(1, copied_floats_in_piece / std::max<size_t>(row_floats, 1));
   const size_t rows = batch * blocks * height;
+  const size_t in_piece = rows_in_piece(rows, row_floats, copied_floats_in_piece, run.threads());
   return share(run, pieces_of(rows, in_piece), [&](size_t index, int) {
     for (size_t i = index * in_piece; i < std::min((index + 1) * in_piece, rows); ++i)
       body(static_cast<ptrdiff_t>(i / height / blocks), static_cast<ptrdiff_t>(i / height % blocks),

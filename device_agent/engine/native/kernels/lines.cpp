@@ -8,12 +8,10 @@ namespace {
 
 constexpr size_t floats_in_piece = 32 * 1024;
 
-size_t rows_in_piece(size_t columns) { return std::max<size_t>(1, floats_in_piece / std::max<size_t>(columns, 1)); }
-
 }  // namespace
 
 bool softmax(const float* x, float* out, size_t rows, size_t columns, const Run& run) {
-  const size_t in_piece = rows_in_piece(columns);
+  const size_t in_piece = rows_in_piece(rows, columns, floats_in_piece, run.threads());
   return share(run, pieces_of(rows, in_piece), [&](size_t index, int) {
     for (size_t i = index * in_piece; i < std::min((index + 1) * in_piece, rows); ++i)
       run.kernels.softmax_row(x + i * columns, out + i * columns, columns);
@@ -21,7 +19,7 @@ bool softmax(const float* x, float* out, size_t rows, size_t columns, const Run&
 }
 
 bool normalize(const LayerNorm& norm, const Run& run) {
-  const size_t in_piece = rows_in_piece(norm.columns);
+  const size_t in_piece = rows_in_piece(norm.rows, norm.columns, floats_in_piece, run.threads());
   return share(run, pieces_of(norm.rows, in_piece), [&](size_t index, int) {
     for (size_t i = index * in_piece; i < std::min((index + 1) * in_piece, norm.rows); ++i) {
       const size_t at = i * norm.columns;

@@ -36,9 +36,14 @@ void normalize_row(const NormRow& r) {
   for (; i < r.n; ++i) finish(Simd<float, 1>{}, i);
 }
 
-// One row of windows over vectors of N channels (1: a plain picture).
 template <int N, bool Maximum>
-inline void pool_columns(const PoolRow& p) {
+inline Simd<float, N> pooled(Simd<float, N> made, Simd<float, N> value) {
+  return Maximum ? keep_nan(larger(made, value), value) : made + value;
+}
+
+// One row of windows over vectors of N channels (1: a plain picture), `lines` of them from `in` on.
+template <int N, bool Maximum>
+inline void pool_columns(const PoolRow& p, const float* in, ptrdiff_t lines) {
   using F = Simd<float, N>;
   for (ptrdiff_t x = 0; x < p.columns; ++x) {
     const ptrdiff_t first = x * p.stride - p.pad_left;
@@ -46,11 +51,9 @@ inline void pool_columns(const PoolRow& p) {
     if (first < 0) tap = (-first + p.dilation - 1) / p.dilation;
     if (first + (p.taps - 1) * p.dilation >= p.width) end = (p.width - first + p.dilation - 1) / p.dilation;
     F made = F::fill(Maximum ? -__builtin_inff() : 0.0f);
-    for (ptrdiff_t line = 0; line < p.lines; ++line)
-      for (ptrdiff_t t = tap; t < end; ++t) {
-        const F value = F::load(p.in + line * p.line + (first + t * p.dilation) * p.pixel);
-        made = Maximum ? keep_nan(larger(made, value), value) : made + value;
-      }
+    for (ptrdiff_t line = 0; line < lines; ++line)
+      for (ptrdiff_t t = tap; t < end; ++t)
+        made = pooled<N, Maximum>(made, F::load(in + line * p.line + (first + t * p.dilation) * p.pixel));
     if constexpr (!Maximum) {
       const ptrdiff_t padded_end = first + p.taps * p.dilation > p.width + p.pad_right
                                        ? (p.width + p.pad_right - first + p.dilation - 1) / p.dilation
@@ -62,10 +65,29 @@ inline void pool_columns(const PoolRow& p) {
   }
 }
 
+constexpr ptrdiff_t pooled_width_max = 1024;
+
+// A row of windows of a plain picture: lines are pooled first, vector by vector, then what stands beside each other.
+template <int N, bool Maximum>
+inline void pool_plain(const PoolRow& p) {
+  if (p.pixel != 1 || p.width > pooled_width_max || p.lines < 2) return pool_columns<1, Maximum>(p, p.in, p.lines);
+  float made[pooled_width_max];
+  const auto down = [&](auto lanes, ptrdiff_t x) {
+    using V = decltype(lanes);
+    V sum = V::load(p.in + x);
+    for (ptrdiff_t line = 1; line < p.lines; ++line) sum = pooled<V::lanes, Maximum>(sum, V::load(p.in + line * p.line + x));
+    sum.store(made + x);
+  };
+  ptrdiff_t x = 0;
+  for (; x + N <= p.width; x += N) down(Simd<float, N>{}, x);
+  for (; x < p.width; ++x) down(Simd<float, 1>{}, x);
+  pool_columns<1, Maximum>(p, made, 1);
+}
+
 template <int N>
 void pool_row(const PoolRow& p) {
-  if (p.blocked) return p.maximum ? pool_columns<N, true>(p) : pool_columns<N, false>(p);
-  return p.maximum ? pool_columns<1, true>(p) : pool_columns<1, false>(p);
+  if (p.blocked) return p.maximum ? pool_columns<N, true>(p, p.in, p.lines) : pool_columns<N, false>(p, p.in, p.lines);
+  return p.maximum ? pool_plain<N, true>(p) : pool_plain<N, false>(p);
 }
 
 }  // namespace

@@ -119,8 +119,10 @@ size_t product_workspace_floats(const Product& product, const Kernels&, int) {
   return product.a_column == 1 ? 0 : product.m * product.k;
 }
 
-bool multiply(const Product& product, const float* packed, float* workspace, const Run& run) {
+bool multiply(const Product& product, const float* packed, float* workspace, const Run& all) {
   if (product.m == 0 || product.n == 0) return true;
+  const double work = 2.0 * static_cast<double>(product.m * product.k) * static_cast<double>(product.n);
+  const Run run = work < alone_flops ? all.alone() : all;
   const Parts panels = panels_of(product.n, run.kernels);
   const auto lanes = static_cast<size_t>(run.kernels.lanes);
   const float* a = product.a;

@@ -45,6 +45,9 @@ inline Parts panels_of(size_t columns, const Kernels& kernels) {
 // Rows that a register tile of so many vectors takes.
 inline size_t tile_rows(const Kernels& kernels, size_t vectors) { return kernels.tile_rows[vectors]; }
 
+// Less than two threads gain by: waking one and moving what it wrote back costs a microsecond or two.
+constexpr double alone_flops = 5e5;
+
 // How much one piece does, so that a cancelled kernel stops soon and a pool's threads end together.
 constexpr double piece_flops = 8e6;
 constexpr size_t pieces_a_thread = 4;
@@ -54,6 +57,15 @@ inline size_t chunks_of(size_t units, size_t panels, double flops, int threads) 
   const size_t by_time = static_cast<size_t>(flops / piece_flops) + 1;
   const size_t by_threads = threads == 1 ? 1 : pieces_of(static_cast<size_t>(threads) * pieces_a_thread, panels);
   return std::max<size_t>(1, std::min(units, std::max(by_time, by_threads)));
+}
+
+// Rows in a piece: at most as many as are `floats` of size, and so few that each thread has some pieces, unless all of it is
+// too little to be worth a second thread.
+constexpr size_t alone_floats = 4 * 1024;
+inline size_t rows_in_piece(size_t rows, size_t row_floats, size_t floats, int threads) {
+  const size_t by_size = std::max<size_t>(1, floats / std::max<size_t>(row_floats, 1));
+  if (threads == 1 || rows * row_floats <= alone_floats) return by_size;
+  return std::clamp<size_t>(pieces_of(rows, static_cast<size_t>(threads) * pieces_a_thread), 1, by_size);
 }
 
 }  // namespace shoal

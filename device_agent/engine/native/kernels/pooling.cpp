@@ -27,7 +27,7 @@ bool pool_picture(const Pooling& pooling, const float* in, const Picture& in_pic
   const size_t blocks = p.blocked ? pieces_of(p.channels, static_cast<size_t>(run.kernels.lanes)) : p.channels;
   const size_t of_row = p.out_width * p.kernel_height * p.kernel_width;
   const size_t rows = p.batch * blocks * p.out_height;
-  const size_t in_piece = std::max<size_t>(1, loads_in_piece / std::max<size_t>(of_row, 1) / (p.blocked ? 4 : 1));
+  const size_t in_piece = rows_in_piece(rows, of_row * (p.blocked ? 4 : 1), loads_in_piece, run.threads());
   PoolRow shared{};
   shared.line = static_cast<ptrdiff_t>(p.dilation_height) * in_picture.row;
   shared.pixel = in_picture.pixel;

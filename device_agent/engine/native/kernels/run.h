@@ -14,6 +14,7 @@ struct Run {
   Pool* pool = nullptr;                          // null: the caller alone
   const std::atomic<bool>* cancelled = nullptr;  // looked at between pieces of about a tenth of a millisecond
   int threads() const { return pool == nullptr ? 1 : pool->threads(); }
+  Run alone() const { return {kernels, nullptr, cancelled}; }
 };
 
 }  // namespace shoal

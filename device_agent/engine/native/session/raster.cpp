@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/parallel.h"
+
 namespace shoal {
 
 namespace {
 
+constexpr int64_t alone_elements = 8 * 1024;  // of a raster or a piece of one
 constexpr int64_t square = 32;  // side of the tiles in which a transpose is copied: both sides stay in the first cache
 
 template <typename T>
@@ -61,21 +64,53 @@ void copy_region(const Region& region, const T* from, T* to) {
 }
 
 template <typename T>
-void run(const Raster& raster, const std::vector<Tensor>& inputs, const Tensor& out) {
+bool copy_all(const Raster& raster, const std::vector<Tensor>& inputs, const Tensor& out, const Run& run) {
   T* to = out.as<T>();
   if (raster.fill) std::fill(to, to + out.size(), static_cast<T>(raster.bits));
-  for (const Region& region : raster.regions)
+  const auto each = [&](size_t index, int) {
+    const Region& region = raster.regions[index];
     copy_region(region, inputs[region.input].as<T>() + region.source, to + region.destination);
+  };
+  // A few elements are moved before another thread has looked up.
+  return share(out.size() <= alone_elements ? run.alone() : run, raster.regions.size(), each);
+}
+
+int64_t elements_of(const Region& region) { return region.sizes[0] * region.sizes[1] * region.sizes[2]; }
+
+// Halves of a region along its first axis that has any, again and again until none is larger than `most`.
+void cut_region(const Region& region, int64_t most, std::vector<Region>& pieces) {
+  const size_t axis = region.sizes[0] > 1 ? 0 : region.sizes[1] > 1 ? 1 : 2;
+  const int64_t half = region.sizes[axis] / 2;
+  if (elements_of(region) <= most || half == 0) {
+    pieces.push_back(region);
+    return;
+  }
+  Region first = region, second = region;
+  first.sizes[axis] = half;
+  second.sizes[axis] -= half;
+  second.source += half * region.source_strides[axis];
+  second.destination += half * region.destination_strides[axis];
+  cut_region(first, most, pieces);
+  cut_region(second, most, pieces);
 }
 
 }  // namespace
 
-void run_raster(const Raster& raster, const std::vector<Tensor>& inputs, const Tensor& out) {
+void cut_regions(Raster& raster, int threads) {
+  int64_t all = 0;
+  for (const Region& region : raster.regions) all += elements_of(region);
+  const int64_t most = std::max<int64_t>(alone_elements, all / (threads * static_cast<int64_t>(pieces_a_thread)));
+  std::vector<Region> pieces;
+  for (const Region& region : raster.regions) cut_region(region, most, pieces);
+  raster.regions = std::move(pieces);
+}
+
+bool run_raster(const Raster& raster, const std::vector<Tensor>& inputs, const Tensor& out, const Run& run) {
   switch (size_of(out.dtype())) {
-    case 1: return run<uint8_t>(raster, inputs, out);
-    case 2: return run<uint16_t>(raster, inputs, out);
-    case 4: return run<uint32_t>(raster, inputs, out);
-    default: return run<uint64_t>(raster, inputs, out);
+    case 1: return copy_all<uint8_t>(raster, inputs, out, run);
+    case 2: return copy_all<uint16_t>(raster, inputs, out, run);
+    case 4: return copy_all<uint32_t>(raster, inputs, out, run);
+    default: return copy_all<uint64_t>(raster, inputs, out, run);
   }
 }
 

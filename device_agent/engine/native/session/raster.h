@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "kernels/run.h"
 #include "tensor/tensor.h"
 
 namespace shoal {
@@ -24,6 +25,10 @@ struct Raster {
   std::vector<Region> regions;
 };
 
-void run_raster(const Raster& raster, const std::vector<Tensor>& inputs, const Tensor& out);
+// Cuts large regions, so that threads can share them.
+void cut_regions(Raster& raster, int threads);
+
+// False: cancelled, and `out` holds anything.
+bool run_raster(const Raster& raster, const std::vector<Tensor>& inputs, const Tensor& out, const Run& run);
 
 }  // namespace shoal

@@ -247,7 +247,7 @@ class PlanReader {
     need(low >= 0 && high < count, "a region reaches out of its tensor");
   }
 
-  static void read_raster(Command& command) {
+  void read_raster(Command& command) const {
     const std::vector<int64_t>& words = command.op.attributes;
     need(words.size() >= 3 && command.outputs.size() == 1, "a raster is cut short");
     const Tensor& out = command.outputs[0];
@@ -269,6 +269,7 @@ class PlanReader {
       command.raster.regions.push_back(region);
     }
     command.op.attributes.clear();
+    if (session_.pool_ != nullptr) cut_regions(command.raster, session_.pool_->threads());
   }
 
   Session& session_;
@@ -308,9 +309,10 @@ Session::Session(const void* words, size_t bytes, const Tensor& weights, const K
 
 void Session::execute(const Command& command) const {
   if (command.row != nullptr) return execute_all(*command.row, command.op, command.inputs, command.outputs, kernels_);
-  if (!command.call) return run_raster(command.raster, command.inputs, command.outputs[0]);
   const auto& bounds = bounds_here();
-  command.call(Run{kernels_, pool_.get(), bounds == nullptr ? nullptr : &bounds->cancelled});
+  const Run run{kernels_, pool_.get(), bounds == nullptr ? nullptr : &bounds->cancelled};
+  if (!command.call) run_raster(command.raster, command.inputs, command.outputs[0], run);
+  else command.call(run);
 }
 
 void Session::take(Tensors inputs) {

@@ -14,7 +14,7 @@
 namespace shoal {
 
 constexpr int pool_threads_max = 64;
-constexpr int64_t spin_ns_max = 30'000;  // how long an idle worker looks out before it sleeps
+constexpr int64_t spin_ns_max = 100'000;  // how long an idle worker looks out before it sleeps
 
 class Pool {
  public:
