@@ -39,6 +39,8 @@ class Request:
         trials: Timed trials that planning may take.
         specs: Name, dtype code and shape of every tensor that is there.
         contents: What some of them hold.
+        training: What a step of training trains, as device_agent.engine.train.planning says it; None plans a run.
+        file: The model's bytes, where it lies in no file that both sides can read.
     """
 
     address: Address
@@ -48,12 +50,16 @@ class Request:
     trials: int
     specs: Sequence[Spec]
     contents: Mapping[str, bytes] = field(default_factory=dict)
+    training: Sequence[Any] | None = None
+    file: bytes | memoryview = field(default=b"", repr=False)
 
     def to_bytes(self) -> bytes:
         """Its binary form."""
         lengths = [(name, len(data)) for name, data in self.contents.items()]
-        line = [self.address, self.at, self.level, self.threads, self.trials, self.specs, lengths]
-        return _framed(line, b"".join(self.contents.values()))
+        line = [
+            self.address, self.at, self.level, self.threads, self.trials, self.specs, lengths, self.training,
+        ]  # fmt: skip
+        return _framed(line, b"".join((*self.contents.values(), self.file)))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Request:
@@ -62,7 +68,7 @@ class Request:
         Raises:
             ValueError: it is none.
         """
-        (address, at, level, threads, trials, specs, lengths), rest = _read(data)
+        (address, at, level, threads, trials, specs, lengths, training), rest = _read(data)
         if not all(type(number) is int for _, dtype, shape in specs for number in (dtype, *shape)):
             raise ValueError("a request's shapes are whole numbers")
         contents, start = {}, 0
@@ -77,6 +83,8 @@ class Request:
             trials=trials,
             specs=[(name, dtype, tuple(shape)) for name, dtype, shape in specs],
             contents=contents,
+            training=training,
+            file=rest[start:],
         )
 
 

@@ -10,7 +10,7 @@ Rules of this module:
 from __future__ import annotations
 
 from collections.abc import Buffer, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from device_agent.engine import _core
 from device_agent.engine.asking import Address, Ask, Request, ask_stage
@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # a VM has the core alone, and loads no more of this
 
 CORE = "core"
 type Tensors = dict[str, _core.Tensor]
+type Shape = tuple[int, ...]
 type PortRow = tuple[str, str, tuple[int, ...]]
 
 _CODES = {name: code for code, name in enumerate(DTYPE_NAMES) if name}
@@ -60,14 +61,19 @@ def load_model(
     return Model(_core.map_model(path), threads=threads, backends=backends, trials=trials, ask=ask)
 
 
-def parse_model(data: Buffer) -> Model:
+def parse_model(data: Buffer, *, ask: Ask | None = None) -> Model:
     """A model from bytes, not shared.
+
+    Args:
+        data: A compiled model.
+        ask: Plans for the core on behalf of this model, which it is sent with every request; None plans here.
 
     Raises:
         ModelInvalid: the bytes are damaged or no model.
         ModelUnsupported: compiled for another engine.
     """
-    return Model(_core.check_model(data))
+    file = _core.check_model(data)
+    return Model(file, ask=ask, sent=b"" if ask is None else memoryview(file))
 
 
 class Model:
@@ -81,11 +87,13 @@ class Model:
         backends: Sequence[str] = (CORE,),
         trials: int = 0,
         ask: Ask | None = None,
+        sent: bytes | memoryview = b"",
     ) -> None:
         if trials < 0:
             raise ValueError(f"trials is how many timed trials planning may take, not {trials}")
         self._trials = trials
         self._ask = ask
+        self._sent = sent  # to whoever plans, who has no file to read
         self._file = file
         self._threads = threads
         self._backends = backends
@@ -134,6 +142,32 @@ class Model:
         """The core's best kernels over this model's file."""
         return Core(self._file, _core.levels()[-1], self._threads, self._trials)
 
+    @property
+    def ask(self) -> Ask | None:
+        """Who plans for it; None plans here."""
+        return self._ask
+
+    def asked_step(
+        self, core: Core, training: Sequence[Any], specs: Mapping[str, tuple[int, Shape]]
+    ) -> Stage:
+        """A step of training that somebody else plans.
+
+        Raises:
+            PlanError: the model or what it is given cannot be trained with.
+        """
+        assert self._ask is not None, "nobody is asked for this model's plans"
+        request = Request(
+            address=(),
+            at=0,
+            level=core.level,
+            threads=core.threads,
+            trials=core.trials,
+            specs=[(name, dtype, shape) for name, (dtype, shape) in specs.items()],
+            training=training,
+            file=self._sent,
+        )
+        return ask_stage(self._ask, request, _nothing)
+
     def plans(self) -> Iterator[Stage]:
         """The stages that were planned so far, for tools."""
         for main in self._mains.values():
@@ -145,7 +179,9 @@ class Model:
         if name not in self._mains:
             backends = self._backends if level is None else (CORE,)
             runners = [self._runner(backend, name) for backend in backends]
-            self._mains[name] = _Part(self._graph, self._graph.constants, runners, self._ask)
+            self._mains[name] = _Part(
+                self._graph, self._graph.constants, runners, self._ask, self._sent
+            )
         return self._mains[name]
 
     def _runner(self, backend: str, level: _core._Level) -> Runner:
@@ -180,6 +216,10 @@ class Model:
                     f"a Tensor is needed, not {type(tensor).__name__}; make one with tensor()"
                 )
         return dict(zip(names, given, strict=True))
+
+
+def _nothing(name: str) -> bytes:
+    raise PlanError(f"a step of training hangs on what '{name}' holds")
 
 
 def _row(port: Port) -> PortRow:
@@ -239,12 +279,14 @@ class _Part:
         constants: Mapping[str, Constant],
         runners: Sequence[Runner],
         ask: Ask | None,
+        sent: bytes | memoryview,
         address: Address = (),
     ) -> None:
         self._graph = graph
         self._constants = constants
         self._runners = runners
         self._ask = ask
+        self._sent = sent
         self._address = address
         self._parts: dict[int, _Part] = {}
         self._stages: dict[object, list[tuple[Stage, Session]]] = {}
@@ -290,7 +332,7 @@ class _Part:
             at = next(i for i, one in enumerate(self._graph.operators) if one is operator)
             address = (*self._address, (at, name))
             self._parts[id(graph)] = _Part(
-                graph, self._constants, self._runners, self._ask, address
+                graph, self._constants, self._runners, self._ask, self._sent, address
             )
         return self._parts[id(graph)]
 
@@ -347,6 +389,7 @@ class _Part:
             threads=core.threads,
             trials=core.trials,
             specs=[(n, _CODES[t.dtype], t.shape) for n, t in env.items() if n in names],
+            file=self._sent,
         )
         stage = ask_stage(ask, request, lambda name: env[name].tobytes())
         return stage, core.session(stage.plan)

@@ -94,10 +94,13 @@ class _Needed(Exception):
 
 
 def answer_request(path: str, data: bytes) -> bytes:
-    """What a VM asked to have planned, of the model in a file; refusals are answers, too."""
+    """What a VM asked to have planned, of the model in a file or, with no path, in the request.
+
+    Refusals are answers, too.
+    """
     request = Request.from_bytes(data)
     try:
-        model = _graph(path)
+        model = _graph(path) if path else graph_of(memoryview(_core.check_model(request.file)))
         graph = _part(model, request.address)
         specs = {name: (dtype, shape) for name, dtype, shape in request.specs}
 
@@ -107,6 +110,11 @@ def answer_request(path: str, data: bytes) -> bytes:
             return request.contents[name]
 
         target = target_of(request.level, request.threads, request.trials)  # type: ignore[arg-type]  # a level's name
+        if request.training is not None:
+            from device_agent.engine.train.planning import Training, plan_training  # for few tasks
+
+            training = Training.from_said(request.training)
+            return answer_of(plan_training(model, training, specs, target))
         return answer_of(plan_part(graph, model.constants, request.at, specs, contents, target))
     except _Needed as needed:
         return need_of(str(needed))

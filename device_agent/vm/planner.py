@@ -4,7 +4,7 @@ Rules of this module:
 
 - It is a VM like any other, with limits of its own; what ends it is told to who asked, and the next asks another.
 - Plans are kept by model, shapes and kernels, so that the VMs of a task, and those that come after them, share one.
-- A task has plans made of the models of its own bundle only.
+- A task has plans made of the models of its own bundle, and of those that it sends.
 - The first that is asked for has the machine's costs measured, once and beside it; plans until then go by its peak.
 """
 
@@ -27,7 +27,9 @@ from device_agent.vm.settings import VmSettings
 KEY = "shoal.planner"
 LOWEST_PRIORITY = 19
 
-type _Plan = tuple[str, int, int, bytes]  # path, its time and size, request
+type _Plan = tuple[
+    str, int, int, bytes
+]  # path, its time and size, request; no path: the request holds the model
 
 
 class Planner[V: Vm]:
@@ -133,6 +135,8 @@ def _measure(costs: Path, stops: Callable[[], bool]) -> None:
 
 
 def _key_of(asker: VmSpec, path: str, request: bytes) -> _Plan:
+    if path == "":
+        return path, 0, 0, request
     if path not in asker.resources.values():
         raise ValueError("a task has plans made of the models of its own bundle only")
     try:

@@ -58,9 +58,9 @@ ENGINE_MODULES = (
         "plan.layouts", "plan.lower_reductions", "plan.lower_sampling", "plan.lower_signals", "plan.lower_windows",
         "plan.matrices", "plan.memory", "plan.normalisation", "plan.region", "plan.schedule", "plan.stage",
         "plan.target", "plan.transforms", "plan.verify", "plan.window", "plan.words", "train", "train.gradients",
-        "train.losses", "train.optimizers", "train.rules", "train.rules_elementwise", "train.rules_indexing",
-        "train.rules_products", "train.rules_reductions", "train.rules_convolution", "train.rules_pools",
-        "train.trainer", "train.views",
+        "train.losses", "train.optimizers", "train.planning", "train.rules", "train.rules_elementwise",
+        "train.rules_indexing", "train.rules_products", "train.rules_reductions", "train.rules_convolution",
+        "train.rules_pools", "train.trainer", "train.views",
     )),
 )  # fmt: skip
 IMPORTLIB_EXTERNAL = "_frozen_importlib_external"

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from cloud.compiler.compile import compile_onnx
 from device_agent.engine import _core
@@ -233,3 +234,86 @@ async def test_the_first_plan_brings_the_costs_of_the_machine(tmp_path: Path) ->
     await until(lambda: machine_of(level).call_s == 3e-8, 10)
     await pool.close()
     set_machine(level, before)
+
+
+LEARN = """
+    from shoal_task import emit, model, tensor, train
+    held = model.load("m.shoalmodel")
+    def on_event(event):
+        trainer = train.Trainer(held, loss=train.MeanSquaredError(), optimizer={optimizer})
+        x, y = tensor.full((64, 32), 0.5), tensor.full((64, 8), 1.0)
+        losses = [trainer.step(x, y) for _ in range(3)]
+        made = model.parse(trainer.to_bytes()).run(x)[0]
+        emit("out", f"{{losses[0] > losses[1] > losses[2]}} {{made.shape}}".encode())
+"""
+
+
+def learner(folder: Path) -> str:
+    """y = relu(x w) v, 32 inputs, 8 outputs."""
+    random = np.random.default_rng(4)
+    held = [
+        numpy_helper.from_array(random.normal(0, 0.2, shape).astype(np.float32), name)
+        for name, shape in (("w", (32, 16)), ("v", (16, 8)))
+    ]
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("MatMul", ["b", "v"], ["y"]),
+    ]
+    port = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "learner",
+        [port("x", TensorProto.FLOAT, ["n", 32])],
+        [port("y", TensorProto.FLOAT, ["n", 8])],
+        held,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path = folder / "m.shoalmodel"
+    path.write_bytes(compile_onnx(model.SerializeToString()))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "optimizer", ["train.Sgd(rate=0.1, momentum=0.9)", "train.Adam(rate=0.01)"]
+)
+async def test_steps_of_training_and_models_from_bytes_are_planned_elsewhere(
+    pool: AnyPool, tmp_path: Path, optimizer: str
+) -> None:
+    spec = spec_of(LEARN.format(optimizer=optimizer), learner(tmp_path))
+    result = await pool.run(spec, make_event())
+    assert (result.outcome, result.message) == ("ok", "")
+    assert result.emits[0].payload == b"True (64, 8)"
+    paths = sorted(path for path, *_ in pool._planner._kept)
+    assert paths == ["", spec.resources["m.shoalmodel"]], "the trained model; the step"
+
+
+async def test_a_loss_of_the_tasks_own_is_planned_where_it_is(
+    pool: AnyPool, tmp_path: Path
+) -> None:
+    """Nobody else has its code."""
+    own = """
+    from shoal_task import train
+    class Own(train.MeanSquaredError): pass
+    """
+    source = own + LEARN.replace("train.MeanSquaredError()", "Own()").format(
+        optimizer="train.Sgd(rate=0.1)"
+    )
+    result = await pool.run(spec_of(source, learner(tmp_path)), make_event())
+    assert (result.outcome, result.message) == ("ok", "")
+    assert [path for path, *_ in pool._planner._kept] == [""], "the trained model alone"
+
+
+async def test_bytes_that_are_no_model_are_refused_before_they_are_sent(
+    pool: AnyPool, tmp_path: Path
+) -> None:
+    source = """
+        from shoal_task import emit, model
+        def on_event(event):
+            try: model.parse(b"junk")
+            except ValueError as error: emit("out", str(error).encode())
+    """
+    result = await pool.run(spec_of(source, learner(tmp_path)), make_event())
+    assert result.outcome == "ok"
+    assert result.emits[0].payload
+    assert not pool._planner._kept

@@ -138,3 +138,7 @@ def _running(b: Builder, mean: Value, new: Value, decay: float) -> Value:
     return binary(
         b, "add", binary(b, "multiply", mean, decay), binary(b, "multiply", new, 1 - decay)
     )
+
+
+# By name, for whoever plans for another.
+OPTIMIZERS: dict[str, type[Sgd] | type[Adam]] = {kind.__name__: kind for kind in (Sgd, Adam)}

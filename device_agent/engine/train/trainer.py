@@ -10,7 +10,8 @@ Rules of this module:
 - Parameters are the model's float32 constants that a gradient reaches, or those that are named. The model is never
   changed: the trained weights belong to the trainer until it is asked for a file.
 - A step either has moved all parameters or none: a run that is killed leaves them as they were.
-- A plan is made for each shape of batch, once.
+- A plan is made for each shape of batch, once: by whoever plans for the model, unless loss or optimiser are the task's
+  own code.
 """
 
 from __future__ import annotations
@@ -23,18 +24,19 @@ from device_agent.engine.errors import TrainingRefused
 from device_agent.engine.format import encode_model
 from device_agent.engine.graph import Constant, Graph
 from device_agent.engine.model import Model, Tensors
-from device_agent.engine.ops import BY_NAME, Dtype, OpClass
-from device_agent.engine.plan.emit import emit
-from device_agent.engine.plan.fold import Unknown
-from device_agent.engine.plan.ir import Shape, Value
+from device_agent.engine.ops import Dtype
 from device_agent.engine.plan.planned import PlanError
-from device_agent.engine.plan.stage import Surroundings, Tracer
 from device_agent.engine.settings import PLAN_LIMITS
-from device_agent.engine.train.gradients import gradients
 from device_agent.engine.train.losses import Loss
-from device_agent.engine.train.optimizers import Moving, Optimizer
+from device_agent.engine.train.optimizers import Optimizer
+from device_agent.engine.train.planning import (
+    TARGETS,
+    Training,
+    number_names,
+    plan_training,
+    state_names,
+)
 
-_TARGETS = "shoal.targets"
 _RUNNING = {"batch_normalization": (3, 4)}  # inputs that statistics fill, not gradients
 
 
@@ -84,7 +86,7 @@ class Trainer:
         self._states: Tensors = {
             name: _core.zeros(tensor.shape)
             for weight, tensor in self._weights.items()
-            for name in self._state_names(weight)
+            for name in state_names(self._optimizer, weight)
         }
         self._planned: dict[object, _Planned] = {}
         self.steps = 0
@@ -105,12 +107,12 @@ class Trainer:
             TrainingRefused: graph or targets cannot be trained with; the message says why.
             ValueError, TypeError: the inputs do not fit the model.
         """
-        given = {**self._model.checked(inputs), _TARGETS: targets}
+        given = {**self._model.checked(inputs), TARGETS: targets}
         planned = self._plan(given)
         env = {**given, **self._weights, **self._states, **self._numbers()}
         loss, *made = planned.session.run([env[name] for name in planned.inputs])
         count = len(planned.moved)
-        kept = [name for weight in planned.moved for name in self._state_names(weight)]
+        kept = [name for weight in planned.moved for name in state_names(self._optimizer, weight)]
         self._weights |= zip(planned.moved, made[:count], strict=True)
         self._states |= zip(kept, made[count:], strict=True)
         self.steps += 1
@@ -129,12 +131,10 @@ class Trainer:
         """A compiled model with the weights as they are now."""
         return encode_model(self.to_graph())
 
-    def _state_names(self, weight: str) -> list[str]:
-        return [f"shoal.state.{i}.{weight}" for i in range(self._optimizer.states)]
-
     def _numbers(self) -> Tensors:
         numbers = self._optimizer.numbers(self.steps + 1)
-        return {f"shoal.number.{i}": _core.full((), n) for i, n in enumerate(numbers)}
+        names = number_names(self._optimizer)
+        return {name: _core.full((), n) for name, n in zip(names, numbers, strict=True)}
 
     def _plan(self, given: Tensors) -> _Planned:
         key = tuple((name, tensor.dtype, tensor.shape) for name, tensor in given.items())
@@ -148,54 +148,21 @@ class Trainer:
         return self._planned[key]
 
     def _made(self, given: Tensors) -> _Planned:
-        tracer = self._traced({**given, **self._weights, **self._states, **self._numbers()})
-        b = tracer.builder
-        loss, seed = self._loss.build(b, tracer.value(self._output), tracer.value(_TARGETS))
-        weights = {name: tracer.value(name) for name in self._weights}
-        slopes = gradients(b, tracer.value(self._output), seed, list(weights.values()))
-        numbers = [tracer.value(name) for name in self._numbers()]
-        moved: dict[str, Value] = {}
-        kept: list[Value] = []
-        for (name, weight), slope in zip(weights.items(), slopes, strict=True):
-            if slope is not None:
-                states = [tracer.value(state) for state in self._state_names(name)]
-                moved[name], new = self._optimizer.build(Moving(b, weight, slope, states, numbers))
-                kept.extend(new)
-        if not moved:
-            raise PlanError(f"no parameter has part in '{self._output}'; name others")
-        inputs = [value for value in tracer.values.values() if value.name]
-        core = self._model.core()
-        plan = emit(b, inputs, [loss, *moved.values(), *kept], core.target)
-        b.forget()
-        return _Planned(core.session(plan), tuple(value.name for value in inputs), tuple(moved))
-
-    def _traced(self, env: Tensors) -> Tracer:
-        """The forward pass, parameters given like inputs."""
-
-        def spec(name: str) -> tuple[int, Shape]:
-            return Dtype[env[name].dtype.upper()], env[name].shape
-
-        graph = self._model.graph
-        constants = {n: c for n, c in graph.constants.items() if n not in self._weights}
-        around = Surroundings(
-            constants=constants, spec=spec, contents=lambda name: env[name].tobytes()
+        env = {**given, **self._weights, **self._states, **self._numbers()}
+        training = Training(
+            output=self._output,
+            weights=tuple(self._weights),
+            loss=self._loss,
+            optimizer=self._optimizer,
         )
-        tracer = Tracer(around)
-        for operator in graph.operators:
-            if BY_NAME[operator.op].kind is OpClass.CONTROL:
-                raise PlanError(f"a model with {operator.op} cannot be trained")
-            try:
-                tracer.lower(operator)
-            except Unknown as unknown:
-                raise PlanError(
-                    f"a shape hangs on what {operator.op} is given; such a model cannot be trained"
-                ) from unknown
-        if tracer.reader.read:
-            names = ", ".join(map(repr, tracer.reader.read))
-            raise PlanError(
-                f"shapes hang on the numbers of {names}; such a model cannot be trained"
-            )
-        return tracer
+        specs = {name: (int(Dtype[t.dtype.upper()]), t.shape) for name, t in env.items()}
+        core, said = self._model.core(), training.said()
+        if said is None or self._model.ask is None:
+            stage = plan_training(self._model.graph, training, specs, core.target)
+        else:
+            stage = self._model.asked_step(core, said, specs)
+        moved = tuple(name for name in stage.outputs if name in self._weights)
+        return _Planned(core.session(stage.plan), stage.inputs, moved)
 
 
 def _trained(graph: Graph, output: str | None, loss: Loss) -> str:

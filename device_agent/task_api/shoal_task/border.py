@@ -48,6 +48,8 @@ def ask(what: str, data: "Buffer") -> bytes:
 def planner_of(path: str) -> "Callable[[bytes], bytes] | None":
     """Who plans the model in a file, at the host's expense; None outside a VM, where it is planned here.
 
+    With no path the request holds the model.
+
     The function raises ValueError when the host refuses.
     """
     plan = getattr(_side, "plan", None)

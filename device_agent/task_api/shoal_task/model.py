@@ -37,6 +37,6 @@ def parse(data: "Buffer") -> Model:
         ValueError: the bytes are no compiled model, or one for another engine.
     """
     try:
-        return parse_model(data)
+        return parse_model(data, ask=planner_of(""))
     except EngineError as error:
         raise ValueError(str(error)) from error
