@@ -43,8 +43,8 @@ def trained(graph: Graph, loss: Loss, optimizer: Optimizer) -> tuple[Training, S
     target = (Dtype.INT64, (4,)) if isinstance(loss, CrossEntropy) else (Dtype.FLOAT32, (4, 2))
     specs: Specs = {"x": (1, (4, 3)), TARGETS: (int(target[0]), target[1])}
     for name, shape in shapes.items():
-        specs |= {one: (1, shape) for one in (name, *state_names(optimizer, name))}
-    return training, specs | {name: (1, ()) for name in number_names(optimizer)}
+        specs |= dict.fromkeys((name, *state_names(optimizer, name)), (1, shape))
+    return training, specs | dict.fromkeys(number_names(optimizer), (1, ()))
 
 
 def requested(graph: Graph, said: Sequence[object], specs: Specs) -> Request:
