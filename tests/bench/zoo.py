@@ -7,6 +7,7 @@ import numpy as np
 
 from tests.bench.engines import Feeds
 from tests.helpers.arrays import Array
+from tests.helpers.detector import SIZE, yolov8n
 from tests.helpers.onnx_cases import array_of, data_cases
 from tests.helpers.sentences import minilm
 from tests.helpers.walle_models import MODELS, feeds_of
@@ -64,6 +65,7 @@ def _minilm() -> Made:
 
 ZOO: dict[str, Callable[[], Made]] = {
     **{name: partial(_walle, name) for name in MODELS},
+    "yolov8n": lambda: _noise(yolov8n(), ("images", (1, 3, SIZE, SIZE))),
     **{
         name: partial(_light, name)
         for name in (

@@ -1,4 +1,4 @@
-"""The seven models of Walle's paper against onnxruntime, with seeded random weights; every level of kernels."""
+"""The models of Walle's paper and a detector against onnxruntime, with seeded random weights; every level of kernels."""
 
 import numpy as np
 import onnxruntime as ort
@@ -8,6 +8,7 @@ from cloud.compiler.compile import compile_onnx
 from device_agent.engine import _core
 from device_agent.engine.model import Model, parse_model
 from tests.helpers.arrays import Array, tensor_of
+from tests.helpers.detector import yolov8n
 from tests.helpers.walle_models import MODELS, bert, feeds_of
 
 QUICK = {"din", "squeezenet", "mobilenet_v2"}  # the others take seconds to build and to compile
@@ -40,6 +41,14 @@ def compare(model: Model, data: bytes, feeds: dict[str, Array], level: str | Non
 def test_a_model_is_as_onnxruntime_has_it(name: str) -> None:
     data = MODELS[name]()
     compare(parse_model(compile_onnx(data)), data, feeds_of(data), None)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_detector_is_as_onnxruntime_has_it(threads: int) -> None:
+    """Silu, halves and joins of channels, doubled pictures, boxes from distributions."""
+    data = yolov8n()
+    model = Model(_core.check_model(compile_onnx(data)), threads=threads)
+    compare(model, data, feeds_of(data), None)
 
 
 @pytest.mark.parametrize("level", _core.levels())

@@ -8,10 +8,11 @@ from device_agent.engine.ops import Dtype
 from device_agent.engine.plan.arithmetic import binary, cast, constant, matmul, word_of
 from device_agent.engine.plan.context import Site, lowers
 from device_agent.engine.plan.fold import bits_of
-from device_agent.engine.plan.ir import Builder, Value
+from device_agent.engine.plan.ir import Builder, Operand, Value
 from device_agent.engine.plan.planned import PlanError
 from device_agent.engine.plan.transforms import concat, cut, filled, reshape, transpose
 
+_TURNED_STEPS = 4  # of a sequence: as many or more are worth weights that are written anew once
 _KINDS = {"rnn": (0, 1), "gru": (1, 3), "lstm": (2, 4)}  # code, gates
 _FUNCTIONS = {
     "Sigmoid": (0, 0.0, 0.0), "Tanh": (1, 0.0, 0.0), "Relu": (2, 0.0, 0.0), "Affine": (3, 1.0, 0.0),
@@ -110,8 +111,16 @@ def _direction(
     ]
     words = [code, reverse, option, word_of(site.real("clip")), *functions]
     operands = [b.operand(v) for v in (products, r, *states, extra, given)]
+    if r.constant and steps >= _TURNED_STEPS:
+        operands[1] = _turned(b, r)
     outputs = [(x.dtype, (steps, batch, size)), (x.dtype, (batch, size)), (x.dtype, (batch, size))]
     return b.step("recurrent", operands, outputs, words)
+
+
+def _turned(b: Builder, r: Value) -> Operand:
+    """The weights with a step's rows one after the other: results side by side need no sums across a vector."""
+    base, dtype, _, shift, _ = b.operand(transpose(b, r, (1, 0)))
+    return base, dtype, r.shape, shift, (1, r.shape[0])
 
 
 def _row(b: Builder, x: Value, i: int) -> Value:

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "ops/op.h"
 
@@ -20,55 +21,100 @@ enum class Function : int64_t {
   sigmoid, tanh, relu, affine, leaky_relu, thresholded_relu, scaled_tanh, hard_sigmoid, elu, softsign, softplus
 };
 
-struct Activation {
+// A function of a gate, over a line of numbers: by a kernel where there is one.
+struct Gate {
   Function function;
   float alpha, beta;
 
-  float operator()(float x) const {
+  void operator()(float* x, int64_t count, const Kernels& kernels) const {
+    const auto n = static_cast<size_t>(count);
+    const auto kernel = [&](Activation activation, float low, float high) {
+      kernels.activate_line(activation, x, x, n, low, high);
+    };
     switch (function) {
-      case Function::sigmoid: return 1 / (1 + std::exp(-x));
-      case Function::tanh: return std::tanh(x);
-      case Function::relu: return std::max(x, 0.0f);
-      case Function::affine: return alpha * x + beta;
-      case Function::leaky_relu: return x < 0 ? alpha * x : x;
-      case Function::thresholded_relu: return x > alpha ? x : 0;
-      case Function::scaled_tanh: return alpha * std::tanh(beta * x);
-      case Function::hard_sigmoid: return std::clamp(alpha * x + beta, 0.0f, 1.0f);
-      case Function::elu: return x < 0 ? alpha * (std::exp(x) - 1) : x;
-      case Function::softsign: return x / (1 + std::fabs(x));
-      default: return std::log1p(std::exp(x));
+      case Function::sigmoid: return kernel(Activation::sigmoid, 0, 0);
+      case Function::tanh: return kernel(Activation::tanh, 0, 0);
+      case Function::relu: return kernel(Activation::clip, 0, std::numeric_limits<float>::infinity());
+      case Function::leaky_relu: return kernel(Activation::leaky_relu, alpha, 0);
+      case Function::hard_sigmoid: return kernel(Activation::hard_sigmoid, alpha, beta);
+      case Function::elu: return kernel(Activation::elu, alpha, 0);
+      case Function::softplus: return kernel(Activation::softplus, 0, 0);
+      case Function::scaled_tanh:
+        for (size_t i = 0; i < n; ++i) x[i] *= beta;
+        kernel(Activation::tanh, 0, 0);
+        for (size_t i = 0; i < n; ++i) x[i] *= alpha;
+        return;
+      case Function::affine:
+        for (size_t i = 0; i < n; ++i) x[i] = alpha * x[i] + beta;
+        return;
+      case Function::thresholded_relu:
+        for (size_t i = 0; i < n; ++i) x[i] = x[i] > alpha ? x[i] : 0;
+        return;
+      case Function::softsign:
+        for (size_t i = 0; i < n; ++i) x[i] = x[i] / (1 + std::fabs(x[i]));
+        return;
     }
   }
 };
 
-Activation activation_at(const Op& op, size_t i) {
+Gate gate_at(const Op& op, size_t i) {
   const size_t at = 4 + 3 * i;
   return {static_cast<Function>(op.integer(at)), static_cast<float>(op.number(at + 1)),
           static_cast<float>(op.number(at + 2))};
 }
 
-// One step of one sequence: gates hold x's share, h and c the state; h and c are replaced.
+// One step of one sequence: `gates` holds the state's share and gets x's; h and c are replaced.
 struct Cell {
   Kind kind;
   bool option;  // GRU: linear before reset; LSTM: input and forget gates are coupled
   float clip;
-  Activation f, g, h;
+  Gate f, g, h;
   int64_t size;
+  bool peepholes;  // any that is not zero
+  const Kernels& kernels;
 
-  float bounded(float x) const { return clip > 0 ? std::clamp(x, -clip, clip) : x; }
-
-  void rnn(const float* gates, const float* recurrent, float* state) const {
-    for (int64_t i = 0; i < size; ++i) state[i] = f(bounded(gates[i] + recurrent[i]));
+  void bound(float* x, int64_t n) const {
+    if (clip > 0) kernels.activate_line(Activation::clip, x, x, static_cast<size_t>(n), -clip, clip);
+  }
+  void add(float* to, const float* x, int64_t n) const {
+    kernels.binary_f32(Binary::add, to, 1, x, 1, to, static_cast<size_t>(n));
   }
 
-  void lstm(const float* gates, const float* recurrent, const float* peephole, float* state, float* memory) const {
-    const auto gate = [&](int64_t k, int64_t i) { return gates[k * size + i] + recurrent[k * size + i]; };
-    for (int64_t i = 0; i < size; ++i) {
-      const float in = f(bounded(gate(0, i) + peephole[i] * memory[i]));
-      const float forget = option ? 1 - in : f(bounded(gate(2, i) + peephole[2 * size + i] * memory[i]));
-      memory[i] = forget * memory[i] + in * g(bounded(gate(3, i)));
-      state[i] = f(bounded(gate(1, i) + peephole[size + i] * memory[i])) * h(memory[i]);
+  void rnn(float* gates, const float* x, float* state) const {
+    add(gates, x, size);
+    bound(gates, size);
+    f(gates, size, kernels);
+    std::memcpy(state, gates, static_cast<size_t>(size) * sizeof(float));
+  }
+
+  void peep(float* gate, const float* weights, const float* memory) const {
+    if (!peepholes) return;
+    for (int64_t i = 0; i < size; ++i) gate[i] += weights[i] * memory[i];
+  }
+
+  // Gates i, o, f, c lie one after the other.
+  void lstm(float* gates, const float* x, const float* peephole, float* state, float* memory, float* room) const {
+    add(gates, x, 4 * size);
+    float *in = gates, *out = gates + size, *forget = gates + 2 * size, *made = gates + 3 * size;
+    peep(in, peephole, memory);
+    peep(forget, peephole + 2 * size, memory);
+    bound(in, size);
+    f(in, size, kernels);
+    if (option) {
+      for (int64_t i = 0; i < size; ++i) forget[i] = 1 - in[i];
+    } else {
+      bound(forget, size);
+      f(forget, size, kernels);
     }
+    bound(made, size);
+    g(made, size, kernels);
+    for (int64_t i = 0; i < size; ++i) memory[i] = forget[i] * memory[i] + in[i] * made[i];
+    peep(out, peephole + size, memory);
+    bound(out, size);
+    f(out, size, kernels);
+    std::memcpy(room, memory, static_cast<size_t>(size) * sizeof(float));
+    h(room, size, kernels);
+    for (int64_t i = 0; i < size; ++i) state[i] = out[i] * room[i];
   }
 };
 
@@ -80,8 +126,9 @@ struct Layer {
 // rows (batch, width) = state (batch, size) @ weights[from..from+width]^T
 void recur(const Layer& layer, const Tensor& state, int64_t from, const Tensor& rows, const Kernels& kernels) {
   const int64_t size = state.shape()[1], width = rows.shape()[1];
-  const Tensor w({Dtype::float32, {size, width}}, Dims{1, size}, layer.weights.storage(),
-                 layer.weights.data() + from * size * 4);
+  const Dims& strides = layer.weights.strides();
+  const Tensor w({Dtype::float32, {size, width}}, Dims{strides[1], strides[0]}, layer.weights.storage(),
+                 layer.weights.data() + from * strides[0] * static_cast<int64_t>(sizeof(float)));
   matrix_product(state, w, rows, 1.0f, false, kernels);
 }
 
@@ -96,24 +143,25 @@ void gru_step(const Layer& layer, const Cell& cell, const Tensor& state, const T
   const auto runs = [&](int64_t b) { return step < layer.lengths.as<int64_t>()[b]; };
   recur(layer, state, 0, rows, kernels);
   if (cell.option) recur(layer, state, 2 * size, candidate, kernels);
-  for (int64_t b = 0; b < layer.batch; ++b)
-    for (int64_t i = 0; runs(b) && i < size; ++i) {
-      const float* x = row_of_step(b);
-      float* r = rows.as<float>() + b * 2 * size;
-      r[i] = cell.f(cell.bounded(x[i] + r[i]));
-      r[size + i] = cell.f(cell.bounded(x[size + i] + r[size + i]));
-      reset.as<float>()[b * size + i] = r[size + i] * state.as<float>()[b * size + i];
-    }
+  for (int64_t b = 0; b < layer.batch; ++b) {
+    if (!runs(b)) continue;
+    float *gates = rows.as<float>() + b * 2 * size, *to = reset.as<float>() + b * size;
+    cell.add(gates, row_of_step(b), 2 * size);
+    cell.bound(gates, 2 * size);
+    cell.f(gates, 2 * size, kernels);
+    for (int64_t i = 0; i < size; ++i) to[i] = gates[size + i] * state.as<float>()[b * size + i];
+  }
   if (!cell.option) recur(layer, reset, 2 * size, candidate, kernels);
-  for (int64_t b = 0; b < layer.batch; ++b)
-    for (int64_t i = 0; runs(b) && i < size; ++i) {
-      const float z = rows.as<float>()[b * 2 * size + i], r = rows.as<float>()[b * 2 * size + size + i];
-      const float part = candidate.as<float>()[b * size + i];
-      const float share = cell.option ? r * (part + layer.extra.as<float>()[i]) : part;
-      const float made = cell.g(cell.bounded(row_of_step(b)[2 * size + i] + share));
-      float& old = state.as<float>()[b * size + i];
-      old = (1 - z) * made + z * old;
-    }
+  for (int64_t b = 0; b < layer.batch; ++b) {
+    if (!runs(b)) continue;
+    const float* gates = rows.as<float>() + b * 2 * size;
+    float *made = candidate.as<float>() + b * size, *old = state.as<float>() + b * size;
+    for (int64_t i = 0; cell.option && i < size; ++i) made[i] = gates[size + i] * (made[i] + layer.extra.as<float>()[i]);
+    cell.add(made, row_of_step(b) + 2 * size, size);
+    cell.bound(made, size);
+    cell.g(made, size, kernels);
+    for (int64_t i = 0; i < size; ++i) old[i] = (1 - gates[i]) * made[i] + gates[i] * old[i];
+  }
 }
 
 }  // namespace
@@ -144,13 +192,18 @@ std::vector<Spec> infer_recurrent(const Op& op, Specs inputs) {
 // peepholes), lengths (batch) -> every state (steps, batch, size), zero past a sequence's end; the last h and c.
 void execute_recurrent(const Op& op, Tensors inputs, Tensors outputs, const Kernels& kernels) {
   const Kind kind = static_cast<Kind>(op.integer(0));
-  const Layer layer{contiguous(inputs[0]), contiguous(inputs[1]), contiguous(inputs[4]), contiguous(inputs[5]),
+  const bool lies = inputs[1].strides()[0] == 1 || inputs[1].strides()[1] == 1;  // read as it lies, turned or not
+  const Layer layer{contiguous(inputs[0]), lies ? inputs[1] : contiguous(inputs[1]), contiguous(inputs[4]), contiguous(inputs[5]),
                     inputs[0].shape()[0], inputs[0].shape()[1], gates_of(kind)};
   const int64_t size = layer.weights.shape()[1];
   const bool reverse = op.integer(1) != 0;
   const size_t functions = kind == Kind::lstm ? 3 : kind == Kind::gru ? 2 : 1;
-  const Cell cell{kind, op.integer(2) != 0, static_cast<float>(op.number(3)), activation_at(op, 0),
-                  activation_at(op, std::min<size_t>(1, functions - 1)), activation_at(op, functions - 1), size};
+  const auto has_any = [](const Tensor& x) {
+    return std::any_of(x.as<float>(), x.as<float>() + x.size(), [](float one) { return one != 0; });
+  };
+  const Cell cell{kind, op.integer(2) != 0, static_cast<float>(op.number(3)), gate_at(op, 0),
+                  gate_at(op, std::min<size_t>(1, functions - 1)), gate_at(op, functions - 1), size,
+                  kind == Kind::lstm && has_any(layer.extra), kernels};
   const Tensor &all = outputs[0], &state = outputs[1], &memory = outputs[2];
   copy_elements(inputs[2], state);
   copy_elements(inputs[3], memory);
@@ -170,8 +223,9 @@ void execute_recurrent(const Op& op, Tensors inputs, Tensors outputs, const Kern
       if (step >= n) continue;
       const float* x = layer.x.as<float>() + (at * layer.batch + b) * layer.gates * size;
       float *h = state.as<float>() + b * size, *c = memory.as<float>() + b * size;
-      if (kind == Kind::rnn) cell.rnn(x, rows.as<float>() + b * width, h);
-      if (kind == Kind::lstm) cell.lstm(x, rows.as<float>() + b * width, layer.extra.as<float>(), h, c);
+      if (kind == Kind::rnn) cell.rnn(rows.as<float>() + b * width, x, h);
+      if (kind == Kind::lstm)
+        cell.lstm(rows.as<float>() + b * width, x, layer.extra.as<float>(), h, c, candidate.as<float>());
       std::memcpy(all.as<float>() + (at * layer.batch + b) * size, h, static_cast<size_t>(size) * sizeof(float));
     }
   }

@@ -7,6 +7,7 @@
 //
 // A raster's attributes: whether to fill first and with which bits, how many regions, and for each region: which input,
 // source offset, strides[3], destination offset, strides[3], sizes[3]. Offsets and strides count elements.
+// A command's results lie apart from all that it reads.
 // The first `prologue` commands read constants only and run once, when the session is made.
 #pragma once
 
@@ -23,6 +24,7 @@ constexpr int64_t tensors_max = 1 << 18;
 constexpr int64_t commands_max = 1 << 18;
 constexpr int64_t words_max = int64_t{1} << 27;
 constexpr int64_t regions_max = 1 << 16;
+constexpr int64_t outputs_max = 8;  // of one command
 constexpr uint16_t raster = 200;
 
 enum class Space : int64_t { arena = 0, kept = 1, literal = 2, weights = 3 };

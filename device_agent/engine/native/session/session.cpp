@@ -188,11 +188,36 @@ class PlanReader {
     return tensors_[tensor];
   }
 
+  // The bytes that a tensor's elements lie in; nothing for one without any.
+  static std::pair<const std::byte*, const std::byte*> bytes_of(const Tensor& tensor) {
+    if (tensor.size() == 0) return {tensor.data(), tensor.data()};
+    int64_t low = 0, high = 0;
+    for (int i = 0; i < tensor.rank(); ++i) {
+      const int64_t reach = (tensor.shape()[i] - 1) * tensor.strides()[i];
+      (reach < 0 ? low : high) += reach;
+    }
+    const int64_t item = size_of(tensor.dtype());
+    return {tensor.data() + low * item, tensor.data() + (high + 1) * item};
+  }
+
+  // A command writes nothing that it reads, and no byte twice.
+  static void check_apart(const Command& command) {
+    for (size_t i = 0; i < command.outputs.size(); ++i) {
+      const auto [begin, end] = bytes_of(command.outputs[i]);
+      const auto apart = [&](const Tensor& other) {
+        const auto [first, last] = bytes_of(other);
+        need(last <= begin || end <= first || first == last || begin == end, "a command writes what it reads");
+      };
+      for (const Tensor& input : command.inputs) apart(input);
+      for (size_t k = i + 1; k < command.outputs.size(); ++k) apart(command.outputs[k]);
+    }
+  }
+
   void read_command(bool prologue) {
     Command command;
     const int64_t id = next(), inputs = next(), outputs = next(), attributes = next();
     const auto room = static_cast<int64_t>(literals_ - at_);
-    need(inputs >= 0 && outputs > 0 && attributes >= 0 && inputs <= room && outputs <= room && attributes <= room,
+    need(inputs >= 0 && outputs > 0 && attributes >= 0 && inputs <= room && outputs <= plan::outputs_max && attributes <= room,
          "a command has impossible counts");
     for (int64_t i = 0; i < inputs; ++i) {
       const size_t tensor = index(next());
@@ -201,6 +226,7 @@ class PlanReader {
     }
     for (int64_t i = 0; i < outputs; ++i)
       command.outputs.push_back(writable(next(), prologue ? plan::Space::kept : plan::Space::arena));
+    check_apart(command);
     for (int64_t i = 0; i < attributes; ++i) command.op.attributes.push_back(next());
     if (id == plan::raster) read_raster(command);
     else if (id > plan::raster) read_kernel(id, command);
