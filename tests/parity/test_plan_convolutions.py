@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from cloud.compiler.compile import compile_onnx
-from device_agent.engine.model import parse_model
+from device_agent.engine import _core
+from device_agent.engine.model import Model, parse_model
 from device_agent.engine.plan.planned import PlanError
 from device_agent.engine.plan.words import read_plan
 from tests.helpers.arrays import LEVELS, Array, Level, tensor_of
@@ -149,3 +150,38 @@ def test_convolutions_over_a_line_are_kernels_too(channels: int) -> None:
     with pytest.raises(PlanError, match="kernel"):  # atoms alone could be read
         read_plan(stage.plan.words)
     assert stage.plan.steps < len(nodes)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("channels", [16, 40])
+def test_gates_over_channels_stay_in_blocks(channels: int, batch: int, threads: int) -> None:
+    """Squeeze and excitation: a number a channel that is computed; and a sum with a picture that lies plain."""
+    random = np.random.default_rng(6)
+
+    def weights(name: str, *shape: int) -> onnx.TensorProto:
+        numbers = random.standard_normal(shape) / max(1, np.prod(shape[1:])) ** 0.5
+        return numpy_helper.from_array(numbers.astype(np.float32), name)
+
+    nodes = [
+        helper.make_node("Conv", ["x", "first"], ["a"], pads=[1] * 4),
+        helper.make_node("GlobalAveragePool", ["a"], ["b"]),
+        helper.make_node("Conv", ["b", "gate"], ["c"]),
+        helper.make_node("Sigmoid", ["c"], ["d"]),
+        helper.make_node("Mul", ["a", "d"], ["e"]),
+        helper.make_node("Conv", ["x", "rest"], ["f0"]),
+        helper.make_node("Abs", ["f0"], ["f"]),
+        helper.make_node("Add", ["e", "f"], ["g"]),
+        helper.make_node("Conv", ["g", "last"], ["y"], pads=[1] * 4),
+    ]
+    initializers = [
+        weights("first", channels, 3, 3, 3),
+        weights("gate", channels, channels, 1, 1),
+        weights("rest", channels, 3, 1, 1),
+        weights("last", 32, channels, 3, 3),
+    ]
+    data = model_of(nodes, initializers, [batch, 3, 13, 29])
+    x = random.standard_normal((batch, 3, 13, 29)).astype(np.float32)
+    model = Model(_core.check_model(compile_onnx(data)), threads=threads)
+    (got,) = model.run([tensor_of(x)])
+    np.testing.assert_allclose(np.asarray(got), wanted(data, x), rtol=0, atol=TOLERANCE)

@@ -1,6 +1,7 @@
 """Recurrent layers against onnxruntime: every kind, both directions, batches of unlike lengths, peepholes, clips."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -93,7 +94,7 @@ def graph_of(case: Case) -> tuple[bytes, dict[str, Array]]:
         if case.peepholes:
             held["p"] = random.uniform(-0.5, 0.5, (both, 3 * case.size))
             inputs.append("p")
-    attributes: dict[str, object] = {"hidden_size": case.size, "direction": case.direction}
+    attributes: dict[str, Any] = {"hidden_size": case.size, "direction": case.direction}
     if case.clip:
         attributes["clip"] = case.clip
     if case.functions:

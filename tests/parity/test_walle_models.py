@@ -1,4 +1,4 @@
-"""The models of Walle's paper and a detector against onnxruntime, with seeded random weights; every level of kernels."""
+"""Models of Walle's paper and a detector against onnxruntime, with seeded random weights; every level of kernels."""
 
 import numpy as np
 import onnxruntime as ort

@@ -28,6 +28,7 @@ _ACTIVATIONS = {"relu": CLIP, "clip": CLIP, "sigmoid": SIGMOID, "tanh": TANH}
 INPUTS_MAX = 8
 STEPS_MAX = 16
 AXES = 3
+REPEATED_MIN = 1_024  # elements of one step alone whose operand repeats in between
 ALONE_MIN = 32_768  # elements of one step alone that are worth a second thread
 
 type _Axes = tuple[Shape, list[tuple[int, ...]]]  # sizes, and each operand's strides along them
@@ -42,7 +43,8 @@ def chained(steps: Sequence[Step], outputs: Sequence[Value], threads: int) -> li
         if id(step) in taken or not _chainable(step):
             continue
         parts = _grown(step, readers)
-        worth = len(parts) > 1 or (threads > 1 and step.outputs[0].size >= ALONE_MIN)
+        shared = threads > 1 and step.outputs[0].size >= ALONE_MIN
+        worth = len(parts) > 1 or shared or _repeats_within(step)
         made = _chain_of(parts) if worth else None
         if made is not None:
             taken.update(map(id, parts))
@@ -59,6 +61,15 @@ def _chainable(step: Step) -> bool:
         return False
     return bool(step.outputs[0].size) and all(
         operand[1] == Dtype.FLOAT32 and min(operand[4], default=0) >= 0 for operand in step.operands
+    )
+
+
+def _repeats_within(step: Step) -> bool:
+    """Whether an operand repeats along a middle axis, as a number a channel does over blocks: an atom has short runs."""
+    shape = step.outputs[0].shape
+    return step.outputs[0].size >= REPEATED_MIN and any(
+        any(row[i] == 0 and n > 1 and any(row[i + 1 :]) for i, n in enumerate(shape))
+        for row in (spread(operand, shape) for operand in step.operands)
     )
 
 

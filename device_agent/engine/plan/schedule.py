@@ -38,6 +38,7 @@ from device_agent.engine.plan.ir import Builder, Operand, Shape, Step, Value
 from device_agent.engine.plan.layouts import Dims, Layouts, operand_of
 from device_agent.engine.plan.matrices import batched, is_packed, is_read_in_place, sides
 from device_agent.engine.plan.normalisation import normalisation_from
+from device_agent.engine.plan.region import strides_of
 from device_agent.engine.plan.target import ALGORITHMS, KERNELS, Target
 from device_agent.engine.plan.transforms import pad_with, reshape
 
@@ -142,7 +143,7 @@ class _Scheduler(Layouts):
         if not lies:
             return False
         for operand in step.operands:
-            found = self._alike_operand(operand, out.shape)
+            found = self._alike_operand(operand, out)
             if found is None:
                 return False
             operands.append(found)
@@ -151,13 +152,19 @@ class _Scheduler(Layouts):
         self._lies_blocked(out, made, dims)
         return True
 
-    def _alike_operand(self, operand: Operand, shape: Shape) -> Operand | None:
-        dims = _dims_of(shape)
-        if operand[2] == shape:
-            return self._held(operand, dims)
+    def _alike_operand(self, operand: Operand, out: Value) -> Operand | None:
+        shape, dims = out.shape, _dims_of(out.shape)
         size = prod(operand[2])
+        straight = operand[4] == strides_of(operand[2])
+        if operand[2] == shape:
+            held = self._held(operand, dims)
+            turns = held is None and straight and self._wants_blocks(out)
+            return self._as_blocked(operand, dims) if turns else held
         if size == 1:
             return operand
+        gates = (*shape[:2], *(1 for _ in shape[2:]))  # a number a channel of each picture
+        if operand[2] == gates and straight and not operand[0].constant:
+            return self._as_blocked(operand, (dims[0], dims[1], 1, 1))
         a_channel = (shape[1], *(1 for _ in shape[2:]))
         channels = size == shape[1] and operand[2][-len(a_channel) :] == a_channel
         if not channels or not operand[0].constant:
