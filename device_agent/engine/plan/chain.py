@@ -65,7 +65,7 @@ def _chainable(step: Step) -> bool:
 
 
 def _repeats_within(step: Step) -> bool:
-    """Whether an operand repeats along a middle axis, as a number a channel does over blocks: an atom has short runs."""
+    """Whether an operand repeats along a middle axis, as a number a channel does over blocks: atoms have short runs."""
     shape = step.outputs[0].shape
     return step.outputs[0].size >= REPEATED_MIN and any(
         any(row[i] == 0 and n > 1 and any(row[i + 1 :]) for i, n in enumerate(shape))
