@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 SUITES = {
     "main": ["vm", "sync", "fleet"],
     "vm": ["vm_memory", "vm_tasks"],
-    "engine": ["engine", "models", "choices", "kernels"],
+    "engine": ["engine", "models", "roofline", "choices", "kernels"],
 }
 
 

@@ -160,7 +160,7 @@ def test_gates_over_channels_stay_in_blocks(channels: int, batch: int, threads: 
     random = np.random.default_rng(6)
 
     def weights(name: str, *shape: int) -> onnx.TensorProto:
-        numbers = random.standard_normal(shape) / max(1, np.prod(shape[1:])) ** 0.5
+        numbers = random.standard_normal(shape) / np.sqrt(max(1, int(np.prod(shape[1:]))))
         return numpy_helper.from_array(numbers.astype(np.float32), name)
 
     nodes = [

@@ -9,18 +9,20 @@ Rules of this module:
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
 from device_agent.engine.ops import ATOMS, RASTER, Dtype
 from device_agent.engine.plan.emit import MAGIC, RANK, VERSION
 from device_agent.engine.plan.planned import PlanError
+from device_agent.engine.plan.target import KERNELS
 
 HEADER_WORDS = 16
 TENSOR_WORDS = 4 + 2 * RANK
 REGION_WORDS = 12
 _NAMES = {row.id: row.name for row in ATOMS} | {RASTER: "raster"}
+_KERNELS = {number: name for name, number in KERNELS.items()}
 
 
 class Space(IntEnum):
@@ -56,7 +58,7 @@ class Command:
     """One step.
 
     Attributes:
-        op: An atom's name, or "raster".
+        op: An atom's name, or "raster"; or a kernel's.
         inputs: Indices of tensors.
         outputs: Indices of tensors.
         attributes: Words; floats as the bits of a double.
@@ -112,8 +114,12 @@ class PlanRows:
     literals: bytes
 
 
-def read_plan(data: bytes) -> PlanRows:
+def read_plan(data: bytes, *, kernels: bool = False) -> PlanRows:
     """The records of a plan's words.
+
+    Args:
+        data: The words.
+        kernels: Whether it may have kernels that only the core has.
 
     Raises:
         PlanError: it is of another version, is cut short, or has kernels that only the core has.
@@ -126,7 +132,8 @@ def read_plan(data: bytes) -> PlanRows:
     rows = tuple(_tensor(words, at + i * TENSOR_WORDS) for i in range(tensors))
     at += tensors * TENSOR_WORDS
     given, made = words[at : at + inputs], words[at + inputs : at + inputs + outputs]
-    steps = tuple(_commands(words, at + inputs + outputs, commands))
+    names = _NAMES | _KERNELS if kernels else _NAMES
+    steps = tuple(_commands(words, at + inputs + outputs, commands, names))
     start = 8 * (len(words) - -(-literal_bytes // 8))
     return PlanRows(
         tensors=rows,
@@ -152,17 +159,19 @@ def _tensor(words: Sequence[int], at: int) -> TensorRow:
     )
 
 
-def _commands(words: Sequence[int], at: int, count: int) -> Iterator[Command]:
+def _commands(
+    words: Sequence[int], at: int, count: int, names: Mapping[int, str]
+) -> Iterator[Command]:
     for _ in range(count):
         number, inputs, outputs, attributes = words[at : at + 4]
-        if number not in _NAMES:
+        if number not in names:
             raise PlanError(
                 f"the plan has kernel {number}, which only the core has; plan without a target"
             )
         first, second = at + 4 + inputs, at + 4 + inputs + outputs
         end = second + attributes
         yield Command(
-            _NAMES[number],
+            names[number],
             tuple(words[at + 4 : first]),
             tuple(words[first:second]),
             tuple(words[second:end]),
