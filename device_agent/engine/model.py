@@ -66,14 +66,17 @@ def parse_model(data: Buffer, *, ask: Ask | None = None) -> Model:
 
     Args:
         data: A compiled model.
-        ask: Plans for the core on behalf of this model, which it is sent with every request; None plans here.
+        ask: Plans for the core on behalf of this model, which it is sent with every request; None plans here, as does
+            a model of more than PLAN_LIMITS.sent_bytes_max.
 
     Raises:
         ModelInvalid: the bytes are damaged or no model.
         ModelUnsupported: compiled for another engine.
     """
     file = _core.check_model(data)
-    return Model(file, ask=ask, sent=b"" if ask is None else memoryview(file))
+    if ask is None or file.size > PLAN_LIMITS.sent_bytes_max:
+        return Model(file)
+    return Model(file, ask=ask, sent=memoryview(file))
 
 
 class Model:

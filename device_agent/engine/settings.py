@@ -39,6 +39,7 @@ class PlanSettings:
         literal_elements_max: Elements of a tensor that the planner computes itself.
         sessions_max: Plans kept for one model, by the shapes of its inputs.
         iterations_max: Rounds of one loop.
+        sent_bytes_max: Bytes of a model that goes along with a request to plan it; a larger one is planned where it is.
         trials_max: Timed trials of algorithms for one model, at most; its loader says how many of them.
         trials_s: Time that they may take, in seconds.
         trials_kept_max: Figures of trials that a process keeps.
@@ -51,6 +52,7 @@ class PlanSettings:
     sessions_max: int = 32
     iterations_max: int = 1 << 20
     pads_max: int = 1 << 16
+    sent_bytes_max: int = 1 << 25
     trials_max: int = 256
     trials_s: float = 2.0
     trials_kept_max: int = 4096
