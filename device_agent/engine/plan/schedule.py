@@ -304,10 +304,9 @@ class _Scheduler(Layouts):
         near = near_first([(row[0], row[1]) for row in rows])
         if self._target.trial is not None and len(near) > 1:
             timed = [self._target.trial(shape, choice) for choice in near]
-            if None not in timed:
-                rows = [
-                    (s + turn_s(row[1]), *row[1:]) for s, row in zip(timed, rows, strict=False) if s
-                ]
+            if None not in timed:  # else the budget is spent, and the model decides
+                tried = zip(timed, rows, strict=False)
+                rows = [(seconds + turn_s(row[1]), *row[1:]) for seconds, row in tried if seconds]
         _, choice, words, sizes = min(rows, key=itemgetter(0))
         return words, sizes, choice.blocked_in, choice.blocked_out
 
@@ -409,7 +408,7 @@ class _Scheduler(Layouts):
     def _quantised(self, step: Step) -> tuple[Ending, Callable[[], None]] | None:
         """Weights of 8 bits, packed once."""
         x, w, scale = step.operands
-        if not (w[0].constant and scale[0].constant and step.outputs[0].size):
+        if not (w[0].constant and scale[0].constant and step.outputs[0].size and w[2][0]):
             return None
         ending = ending_of(step, self._readers, channel_axis=1)
         k, n = w[2]
