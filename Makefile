@@ -87,7 +87,7 @@ ifeq ($(FAST),)
 	deploy/setup/servers.sh
 	$(MAKE) --no-print-directory console test-console
 	$(PYTHON) -m pytest $(FAST_SUITES)
-	SHOAL_SOAK_SECONDS=15 SHOAL_HOSTILE_SECONDS=15 $(PYTHON) -m pytest $(SLOW_SUITES)
+	SHOAL_SOAK_SECONDS=8 SHOAL_HOSTILE_SECONDS=10 $(PYTHON) -m pytest $(SLOW_SUITES)
 	$(PYTHON) -m pytest --database=postgresql tests/unit tests/attacks
 else
 	$(PYTHON) -m pytest -m "not slow" $(FAST_SUITES)
