@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from cloud.compiler.compile import compile_onnx
 from device_agent.engine import _core
@@ -20,6 +20,7 @@ from device_agent.vm.interface import VmLimits, VmSpec
 from device_agent.vm.pool import InterpreterPool, ProcessPool
 from device_agent.vm.settings import VmSettings
 from tests.helpers.conditions import until
+from tests.helpers.graphs import node, onnx_model
 from tests.helpers.tasks_in_vm import make_event, make_spec
 
 pytestmark = pytest.mark.slow
@@ -251,26 +252,13 @@ LEARN = """
 def learner(folder: Path) -> str:
     """y = relu(x w) v, 32 inputs, 8 outputs."""
     random = np.random.default_rng(4)
-    held = [
-        numpy_helper.from_array(random.normal(0, 0.2, shape).astype(np.float32), name)
+    held = {
+        name: random.normal(0, 0.2, shape).astype(np.float32)
         for name, shape in (("w", (32, 16)), ("v", (16, 8)))
-    ]
-    nodes = [
-        helper.make_node("MatMul", ["x", "w"], ["a"]),
-        helper.make_node("Relu", ["a"], ["b"]),
-        helper.make_node("MatMul", ["b", "v"], ["y"]),
-    ]
-    port = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes,
-        "learner",
-        [port("x", TensorProto.FLOAT, ["n", 32])],
-        [port("y", TensorProto.FLOAT, ["n", 8])],
-        held,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    }
+    nodes = [node("MatMul", "x w", "a"), node("Relu", "a", "b"), node("MatMul", "b v", "y")]
     path = folder / "m.shoalmodel"
-    path.write_bytes(compile_onnx(model.SerializeToString()))
+    path.write_bytes(compile_onnx(onnx_model(nodes, {"x": ("n", 32)}, ["y"], held)))
     return str(path)
 
 

@@ -64,13 +64,15 @@ def onnx_model(
     constants: Mapping[str, npt.ArrayLike] | None = None,
     *,
     dtype: int = TensorProto.FLOAT,
+    dtypes: Mapping[str, int] | None = None,
     opset: int = 17,
 ) -> bytes:
-    """An ONNX model's bytes; dtypes of outputs are left to inference."""
+    """An ONNX model's bytes; dtypes of outputs are left to inference, of some inputs `dtypes` says others."""
+    kinds = dict.fromkeys(inputs, dtype) | dict(dtypes or {})
     graph = helper.make_graph(
         nodes,
         "graph",
-        [helper.make_tensor_value_info(name, dtype, shape) for name, shape in inputs.items()],
+        [helper.make_tensor_value_info(n, kinds[n], shape) for n, shape in inputs.items()],
         [onnx.ValueInfoProto(name=name) for name in outputs],
         [numpy_helper.from_array(np.asarray(v), k) for k, v in (constants or {}).items()],
     )

@@ -2,16 +2,13 @@
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from cloud.compiler.compile import compile_onnx
-from device_agent.engine import _core
-from device_agent.engine.model import Model
-from tests.helpers.arrays import LEVELS, Array, Level, tensor_of
+from tests.helpers.arrays import LEVELS, Array, Level
+from tests.helpers.parity import compiled, ours, steps_of, wanted
 
 SHAPE = (2, 3, 5, 7)
 # What may stand beside (2, 3, 5, 7): all of it, a number a channel, a row, a column, a picture, one number.
@@ -73,19 +70,16 @@ def graph_of(row: Steps) -> tuple[bytes, dict[str, Array]]:
 
 def run(data: bytes, feeds: dict[str, Array], threads: int, level: Level) -> tuple[Array, int]:
     """What it makes, and in how many steps."""
-    model = Model(_core.check_model(compile_onnx(data)), threads=threads)
-    names = [name for name, _, _ in model.inputs]
-    (made,) = model.run([tensor_of(feeds[name]) for name in names], level=level)
-    (stage,) = model.plans()
-    return np.asarray(made), stage.plan.steps
+    model = compiled(data, threads=threads)
+    (made,) = ours(model, feeds, level=level)
+    return made, steps_of(model)
 
 
 @given(row=steps, threads=st.integers(1, 2), level=st.sampled_from(LEVELS))
 @settings(max_examples=120, deadline=None)
 def test_a_row_of_steps_is_as_onnxruntime_has_it(row: Steps, threads: int, level: Level) -> None:
     data, feeds = graph_of(row)
-    session = ort.InferenceSession(data, providers=["CPUExecutionProvider"])
-    (want,) = session.run(None, feeds)
+    (want,) = wanted(data, feeds)
     got, _ = run(data, feeds, threads, level)
     np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-6)
 
@@ -112,7 +106,7 @@ def test_two_rows_that_meet_are_two_chains() -> None:
     ]
     data = whole(nodes, [4, 9], "y")
     x = np.random.default_rng(1).standard_normal((4, 9)).astype(np.float32)
-    (want,) = ort.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, {"x": x})
+    (want,) = wanted(data, {"x": x})
     got, count = run(data, {"x": x}, 1, LEVELS[-1])
     np.testing.assert_allclose(got, want, rtol=1e-5)
     assert count == 2
@@ -140,11 +134,10 @@ def test_what_others_read_too_is_there() -> None:
     ]
     data = whole(nodes, [4, 9], "y", "c")
     x = np.random.default_rng(1).standard_normal((4, 9)).astype(np.float32)
-    want = ort.InferenceSession(data, providers=["CPUExecutionProvider"]).run(None, {"x": x})
+    both = wanted(data, {"x": x})
     for threads in (1, 2):
-        held = Model(_core.check_model(compile_onnx(data)), threads=threads)
-        for got, wanted in zip(held.run([tensor_of(x)]), want, strict=True):
-            np.testing.assert_allclose(np.asarray(got), wanted, rtol=1e-6)
+        for got, want in zip(ours(compiled(data, threads=threads), {"x": x}), both, strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -153,9 +146,8 @@ def test_numbers_at_the_edges_come_out_as_from_single_steps(threads: int) -> Non
     data, feeds = graph_of(row)
     edges = np.array([np.inf, -np.inf, np.nan, 1e-40, -0.0, 3e38, 1e-45], np.float32)
     feeds["x"] = np.resize(edges, SHAPE)
-    session = ort.InferenceSession(data, providers=["CPUExecutionProvider"])
     got, _ = run(data, feeds, threads, LEVELS[-1])
-    np.testing.assert_array_equal(got, session.run(None, feeds)[0])
+    np.testing.assert_array_equal(got, wanted(data, feeds)[0])
 
 
 def test_many_elements_alone_use_both_threads() -> None:
@@ -164,9 +156,9 @@ def test_many_elements_alone_use_both_threads() -> None:
     x = np.random.default_rng(2).standard_normal((64, 1024)).astype(np.float32)
     want = 1 / (1 + np.exp(-x.astype(np.float64)))
     for threads in (1, 2):
-        held = Model(_core.check_model(compile_onnx(data)), threads=threads)
-        (got,) = held.run([tensor_of(x)])
-        np.testing.assert_allclose(np.asarray(got), want, rtol=1e-5)
+        held = compiled(data, threads=threads)
+        (got,) = ours(held, {"x": x})
+        np.testing.assert_allclose(got, want, rtol=1e-5)
         (stage,) = held.plans()
         kernel = (211).to_bytes(8, "little") in stage.plan.words
         assert kernel == (threads == 2)

@@ -4,16 +4,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
-from cloud.compiler.compile import compile_onnx
-from device_agent.engine import _core
-from device_agent.engine.model import Model
-from tests.helpers.arrays import LEVELS, Array, Level, tensor_of
+from tests.helpers.arrays import LEVELS, Array, Level
+from tests.helpers.graphs import node, onnx_model
+from tests.helpers.parity import compiled, ours, wanted
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 FUNCTIONS = {"RNN": 1, "GRU": 2, "LSTM": 3}
@@ -101,29 +99,20 @@ def graph_of(case: Case) -> tuple[bytes, dict[str, Array]]:
         attributes["activations"] = list(case.functions[: FUNCTIONS[case.kind]]) * both
     if case.option and case.kind != "RNN":
         attributes["linear_before_reset" if case.kind == "GRU" else "input_forget"] = 1
+    names = " ".join(name or "-" for name in inputs)
     outputs = ["y", "h", "c"][: 3 if case.kind == "LSTM" else 2]
-    node = helper.make_node(case.kind, inputs, outputs, **attributes)
-    codes = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.int32): TensorProto.INT32}
-    ports = [
-        helper.make_tensor_value_info(name, codes[array.dtype], array.shape)
-        for name, array in feeds.items()
-    ]
-    last = (both, case.batch, case.size)
-    shapes = {"y": (case.steps, both, case.batch, case.size), "h": last, "c": last}
-    made = [helper.make_tensor_value_info(n, TensorProto.FLOAT, shapes[n]) for n in outputs]
-    weights = [numpy_helper.from_array(a.astype(np.float32), name) for name, a in held.items()]
-    graph = helper.make_graph([node], "layer", ports, made, weights)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    return bytes(model.SerializeToString()), feeds
+    layer = node(case.kind, names, " ".join(outputs), **attributes)
+    ports = {name: array.shape for name, array in feeds.items()}
+    constants = {name: array.astype(np.float32) for name, array in held.items()}
+    lengths = {"n": int(TensorProto.INT32)}
+    return onnx_model([layer], ports, outputs, constants, dtypes=lengths), feeds
 
 
 def compare(case: Case, threads: int, level: Level) -> None:
     data, feeds = graph_of(case)
-    model = Model(_core.check_model(compile_onnx(data)), threads=threads)
-    made = model.run({name: tensor_of(array) for name, array in feeds.items()}, level=level)
-    session = ort.InferenceSession(data, providers=["CPUExecutionProvider"])
-    for got, want in zip(made, session.run(None, feeds), strict=True):
-        np.testing.assert_allclose(np.asarray(got), want, rtol=2e-5, atol=2e-5)
+    made = ours(compiled(data, threads=threads), feeds, level=level)
+    for got, want in zip(made, wanted(data, feeds), strict=True):
+        np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-5)
 
 
 @settings(max_examples=150, deadline=None)

@@ -5,14 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
-from cloud.compiler.compile import compile_onnx
-from device_agent.engine import _core
 from device_agent.engine.machine import machine_of, set_machine
-from device_agent.engine.model import Model
 from device_agent.engine.plan.costs import fastest, matmul_choices
-from tests.helpers.arrays import LEVELS, Array, tensor_of
+from tests.helpers.arrays import LEVELS, Array
+from tests.helpers.graphs import node, onnx_model
+from tests.helpers.parity import compiled, ours
 
 FASTEST_LEVEL = LEVELS[-1]
 
@@ -26,20 +24,11 @@ def graph_of(m: int, k: int, n: int, behind: str) -> tuple[bytes, dict[str, Arra
         "b": random.uniform(-1, 1, n).astype(np.float32),
     }
     nodes = [
-        helper.make_node("MatMul", ["x", "w"], ["p"]),
-        helper.make_node("Mul" if behind == "Mul" else "Add", ["p", "b"], ["q"]),
-        helper.make_node("Relu", ["q"], ["y"]),
+        node("MatMul", "x w", "p"),
+        node("Mul" if behind == "Mul" else "Add", "p b", "q"),
+        node("Relu", "q", "y"),
     ]
-    port = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes,
-        "large",
-        [port("x", TensorProto.FLOAT, x.shape)],
-        [port("y", TensorProto.FLOAT, (m, n))],
-        [numpy_helper.from_array(array, name) for name, array in held.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    return bytes(model.SerializeToString()), {"x": x, **held}
+    return onnx_model(nodes, {"x": (m, k)}, ["y"], held), {"x": x, **held}
 
 
 @pytest.fixture
@@ -57,15 +46,15 @@ def _slow_machine() -> Iterator[None]:
 def test_a_large_product_is_right(behind: str, threads: int) -> None:
     m, k, n = 1023, 1024, 768
     data, arrays = graph_of(m, k, n, behind)
-    model = Model(_core.check_model(compile_onnx(data)), threads=threads)
-    (made,) = model.run([tensor_of(arrays["x"])])
+    model = compiled(data, threads=threads)
+    (made,) = ours(model, {"x": arrays["x"]})
     (stage,) = model.plans()
     assert stage.plan.steps == 1
     sums = (m + 1) // 2 * (k // 2 + n // 2)
     assert stage.plan.arena_bytes >= 4 * (m * n + sums)
     exact = arrays["x"].astype(np.float64) @ arrays["w"]
     exact = exact * arrays["b"] if behind == "Mul" else exact + arrays["b"]
-    np.testing.assert_allclose(np.asarray(made), np.maximum(exact, 0), atol=5e-4)
+    np.testing.assert_allclose(made, np.maximum(exact, 0), atol=5e-4)
 
 
 def test_the_cost_model_halves_what_is_large() -> None:

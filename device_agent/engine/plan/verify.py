@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from functools import reduce
 
 from device_agent.engine.ops import ATOM, ITEM_BYTES, Dtype
-from device_agent.engine.plan.ir import Operand, Shape, Step, Value
+from device_agent.engine.plan.arithmetic import broadcast
+from device_agent.engine.plan.ir import Operand, Step, Value
 from device_agent.engine.plan.planned import PlanError
 
 MANY = 1 << 20
@@ -158,20 +159,14 @@ def _wrong_kind(step: Step, kind: str) -> str:
         return "" if set(dtypes) == {Dtype.FLOAT32} else "is for float32"
     if not kind:
         return ""
-    if broadcast([operand[2] for operand in step.operands]) != out.shape:
-        return f"makes {out.shape} of {[operand[2] for operand in step.operands]}"
+    shapes = [operand[2] for operand in step.operands]
+    try:
+        wanted_shape = reduce(broadcast, shapes)
+    except PlanError as error:
+        return f"is wrong: {error}"
+    if wanted_shape != out.shape:
+        return f"makes {out.shape} of {shapes}"
     wanted = Dtype.BOOL if kind == "compare" else step.operands[0][1]
     if out.dtype != wanted or len({operand[1] for operand in step.operands}) != 1:
         return "mixes dtypes"
     return ""
-
-
-def broadcast(shapes: Sequence[Shape]) -> Shape | None:
-    """The shape that all of them are repeated to; None if there is none."""
-    made: list[int] = []
-    for sizes in zip_longest(*(shape[::-1] for shape in shapes), fillvalue=1):
-        grown = {n for n in sizes if n != 1}
-        if len(grown) > 1:
-            return None
-        made.append(grown.pop() if grown else 1)
-    return tuple(made[::-1])

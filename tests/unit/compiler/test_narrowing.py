@@ -17,6 +17,7 @@ from device_agent.engine.graph import Constant, Graph, Operator, Port
 from device_agent.engine.model import Model
 from device_agent.engine.ops import Dtype
 from tests.helpers.arrays import LEVELS, Array, Level, tensor_of
+from tests.helpers.graphs import node, onnx_model
 from tests.helpers.walle_models import MODELS, feeds_of
 
 HALVES = (Weights.FLOAT16, Weights.BFLOAT16)
@@ -139,29 +140,11 @@ def test_gemm_keeps_what_it_adds(bias: str, behind: str, turned: bool) -> None:
         "full": random.standard_normal((6, 30)).astype(np.float32),
     }
     x = random.standard_normal((6, 40)).astype(np.float32)
-    nodes = [
-        helper.make_node(
-            "Gemm",
-            ["x", "w", bias] if bias else ["x", "w"],
-            ["g" if behind else "y"],
-            transB=int(turned),
-        )
-    ]
+    read = f"x w {bias}" if bias else "x w"
+    nodes = [node("Gemm", read, "g" if behind else "y", transB=int(turned))]
     if behind:
-        nodes.append(helper.make_node(behind, ["g", "b"] if behind == "Mul" else ["g"], ["y"]))
-    port = helper.make_tensor_value_info
-    model = helper.make_model(
-        helper.make_graph(
-            nodes,
-            "gemm",
-            [port("x", TensorProto.FLOAT, x.shape)],
-            [port("y", TensorProto.FLOAT, (6, 30))],
-            [numpy_helper.from_array(array, name) for name, array in constants.items()],
-        ),
-        opset_imports=[helper.make_opsetid("", 17)],
-        ir_version=8,
-    )
-    file = compile_onnx(model.SerializeToString(), Weights.INT8)
+        nodes.append(node(behind, "g b" if behind == "Mul" else "g", "y"))
+    file = compile_onnx(onnx_model(nodes, {"x": x.shape}, ["y"], constants), Weights.INT8)
     (made,) = Model(_core.check_model(file)).run([tensor_of(x)])
     wanted = rounded_product(x, columns) + (constants[bias] if bias else 0)
     if behind:
