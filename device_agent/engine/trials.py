@@ -22,9 +22,10 @@ SAMPLE_S = 0.0005  # a choice is run again until it has taken this long, and the
 REPEATS_MAX = 20
 
 type Level = _core._Level
-type _Tried = tuple[Level, int, ConvolutionShape, str, int]
+type Tried = tuple[Level, int, ConvolutionShape, str, int]
+type Measure = Callable[[ConvolutionShape, Choice, Level, int], float]
 
-_measured: dict[_Tried, float] = {}
+_of_process: dict[Tried, float] = {}
 
 
 class Trials:
@@ -40,6 +41,8 @@ class Trials:
         level: Level,
         threads: int,
         count: int,
+        measure: Measure | None = None,
+        kept: dict[Tried, float] | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """Opens the budget.
@@ -48,29 +51,33 @@ class Trials:
             level: Of the kernels.
             threads: That will run them.
             count: Trials at most; PLAN_LIMITS.trials_max and PLAN_LIMITS.trials_s bound it.
+            measure: Runs a choice and says how many seconds it takes; `seconds_of` if it is None.
+            kept: Figures by what was tried; None is what this process knows.
             clock: Tells seconds.
         """
         self.left = min(count, PLAN_LIMITS.trials_max)
         self.made = 0
         self._level = level
         self._threads = threads
+        self._measure = seconds_of if measure is None else measure
+        self._kept = _of_process if kept is None else kept
         self._clock = clock
         self._spent_s = 0.0
 
     def seconds(self, shape: ConvolutionShape, choice: Choice) -> float | None:
         """How long a choice takes here, in seconds; None when it was not measured and the budget is spent."""
         key = (self._level, self._threads, shape, choice.algorithm, choice.unit)
-        if key not in _measured:
+        if key not in self._kept:
             if self.left == 0 or self._spent_s >= PLAN_LIMITS.trials_s:
                 return None
             begin = self._clock()
-            if len(_measured) >= PLAN_LIMITS.trials_kept_max:
-                _measured.pop(next(iter(_measured)))
-            _measured[key] = seconds_of(shape, choice, self._level, self._threads)
+            if len(self._kept) >= PLAN_LIMITS.trials_kept_max:
+                self._kept.pop(next(iter(self._kept)))
+            self._kept[key] = self._measure(shape, choice, self._level, self._threads)
             self._spent_s += self._clock() - begin
             self.left -= 1
             self.made += 1
-        return _measured[key]
+        return self._kept[key]
 
 
 def seconds_of(

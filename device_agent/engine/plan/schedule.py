@@ -403,7 +403,7 @@ class _Scheduler(Layouts):
         packed, _ = self._target.floats(KERNELS[op], [m, n, k])
         rooms = [packed, (k // 2) * (n // 2)] if strassen else [packed]
         operands = self._packed_right(ending, right, self._bias_of(step, n), pack, rooms)
-        self._multiplied(op, [self._as_plain(left), operands], (m, n, k), ending, [])
+        self._multiplied(op, [self._as_plain(left), operands], (m, n, k), ending)
 
     def _quantised(self, step: Step) -> tuple[Ending, Callable[[], None]] | None:
         """Weights of 8 bits, packed once."""
@@ -421,7 +421,7 @@ class _Scheduler(Layouts):
             given = [w, *self._constants_of(ending, scales, None, n, (n,))]
             made = self._step("pack_int8", given, [(int(Dtype.FLOAT32), (packed,))], [k, n])
             operands = [self._as_plain(rows), operand_of(made[0])]
-            self._multiplied("product_int8", operands, (rows[2][0], n, k), ending, [])
+            self._multiplied("product_int8", operands, (rows[2][0], n, k), ending)
 
         return ending, make
 
@@ -432,16 +432,17 @@ class _Scheduler(Layouts):
         if bias is not None or ending.offsets:
             nothing = self._b.move(Dtype.FLOAT32, (1,), [(right[0], right[3], 0, ())])
             given.append(self._constants_of(ending, nothing, bias, n, (n,))[1])
-        self._multiplied("row_product", given, (m, n, k), ending, [int(len(given) == 3)])
+        biased = int(len(given) == 3)
+        self._multiplied("row_product", given, (m, n, k), ending, biased)
 
     def _multiplied(
-        self, op: str, given: list[Operand], sizes: Shape, ending: Ending, more: list[int]
+        self, op: str, given: list[Operand], sizes: Shape, ending: Ending, *before: int
     ) -> None:
         _, workspace = self._target.floats(KERNELS[op], list(sizes))
         if ending.residual is not None:
             given.append(self._as_plain(ending.residual))
         ends = [ending.activation, ending.low, ending.high, int(ending.residual is not None)]
-        self._into(op, given, ending.out, [*sizes, *ends, *more], workspace)
+        self._into(op, given, ending.out, [*before, *sizes, *ends], workspace)
 
     def _packed_right(
         self, ending: Ending, right: Operand, bias: Value | None, pack: str, rooms: list[int]

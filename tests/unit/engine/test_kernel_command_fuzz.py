@@ -4,7 +4,6 @@ Under AddressSanitizer (`make test-asan`) what reaches out of a tensor ends the 
 """
 
 import random
-import struct
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -19,11 +18,8 @@ from device_agent.engine.machine import machine_of, set_machine
 from device_agent.engine.model import Model
 from tests.helpers.arrays import LEVELS, Array, tensor_of
 from tests.helpers.graphs import node, onnx_model
+from tests.helpers.mutations import damaged, runs
 
-EDGES = (
-    -(2**63), -(2**31), -64, -1, 0, 1, 2, 3, 7, 16, 64, 255, 4096, 65_537, 2**24, 2**24 + 1, 2**31, 2**40, 2**62,
-    2**63 - 1,
-)  # fmt: skip
 HEADER_WORDS = 16
 ROUNDS = 2000
 type Parts = tuple[list[NodeProto], dict[str, Array], dict[str, tuple[int, ...]]]
@@ -118,19 +114,9 @@ def test_damaged_commands_are_refused_or_harmless(
     model.run(given)
     (stage,) = model.plans()
     inputs = [given[name] for name in stage.inputs]
-    rng, taken = random.Random(20261126 + threads), 0
-    for number in range(rounds):
-        data = bytearray(stage.plan.words)
-        for _ in range(rng.randint(1, 2)):
-            at = 8 * rng.randrange(HEADER_WORDS, len(data) // 8)
-            (old,) = struct.unpack_from("<q", data, at)
-            near = max(-(2**63), min(2**63 - 1, old + rng.choice((-16, -1, 1, 2, 8, 64))))
-            struct.pack_into("<q", data, at, rng.choice((*EDGES, near, near, near, near)))
-        try:
-            _core.session(bytes(data), file, threads).run(inputs)
-            taken += 1
-        except (_core.PlanInvalid, ValueError, TypeError, MemoryError):
-            continue
-        except Exception as error:
-            pytest.fail(f"mutation {number}: {error!r}")
+    rng = random.Random(20261126 + threads)
+    taken = sum(
+        runs(damaged(stage.plan.words, rng, HEADER_WORDS), file, inputs, threads)
+        for _ in range(rounds)
+    )
     assert 0 < taken < rounds

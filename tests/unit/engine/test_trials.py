@@ -1,15 +1,16 @@
 """Timed trials: a budget that holds, figures kept for the process, and a plan that follows what was measured."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from cloud.compiler.compile import compile_onnx
-from device_agent.engine import _core, trials
+from device_agent.engine import _core
 from device_agent.engine.asking import Request
 from device_agent.engine.machine import machine_of
-from device_agent.engine.model import Model
+from device_agent.engine.model import Model, parse_model
 from device_agent.engine.plan.costs import (
     TRIED_MAX,
     TRIED_NEAR,
@@ -18,8 +19,9 @@ from device_agent.engine.plan.costs import (
     convolution_choices,
     near_first,
 )
+from device_agent.engine.planner import plan_part, target_of
 from device_agent.engine.settings import PLAN_LIMITS
-from device_agent.engine.trials import Trials
+from device_agent.engine.trials import Trials, Tried
 from tests.helpers.arrays import tensor_of
 from tests.helpers.walle_models import MODELS, feeds_of
 
@@ -27,17 +29,13 @@ LEVEL = _core.levels()[-1]
 SHAPE = ConvolutionShape.square(16, 32, 14, 3, 1, 1)
 
 
-@pytest.fixture(autouse=True)
-def _nothing_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials, "_measured", {})
-
-
 def choices() -> list[Choice]:
     return convolution_choices(SHAPE, machine_of(LEVEL))
 
 
 def test_a_figure_is_kept_for_all_budgets_of_the_process() -> None:
-    first, second = Trials(LEVEL, 1, 1), Trials(LEVEL, 1, 0)
+    kept: dict[Tried, float] = {}
+    first, second = Trials(LEVEL, 1, 1, kept=kept), Trials(LEVEL, 1, 0, kept=kept)
     seconds = first.seconds(SHAPE, choices()[0])
     assert seconds is not None
     assert seconds > 0
@@ -46,7 +44,7 @@ def test_a_figure_is_kept_for_all_budgets_of_the_process() -> None:
 
 
 def test_a_spent_budget_says_nothing() -> None:
-    budget = Trials(LEVEL, 1, 1)
+    budget = Trials(LEVEL, 1, 1, kept={})
     known, unknown = choices()[:2]
     assert budget.seconds(SHAPE, known) is not None
     assert budget.seconds(SHAPE, unknown) is None
@@ -55,7 +53,7 @@ def test_a_spent_budget_says_nothing() -> None:
 
 def test_time_is_bounded_too() -> None:
     ticks: Iterator[float] = iter([0.0, PLAN_LIMITS.trials_s, 9.0, 9.0])
-    budget = Trials(LEVEL, 1, 5, clock=lambda: next(ticks))
+    budget = Trials(LEVEL, 1, 5, kept={}, clock=lambda: next(ticks))
     known, unknown = choices()[:2]
     assert budget.seconds(SHAPE, known) is not None
     assert budget.seconds(SHAPE, unknown) is None
@@ -71,23 +69,31 @@ def test_only_what_the_model_thinks_near_is_tried() -> None:
     assert near_first(rows[:1]) == [rows[0][1]]
 
 
-def test_a_plan_follows_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_follows_what_was_measured() -> None:
     """Trials that always find the model's second choice quicker make another plan, of the same result."""
-    data, feeds = MODELS["squeezenet"](), feeds_of(MODELS["squeezenet"](), 0)
-    file = _core.check_model(compile_onnx(data))
+    feeds = feeds_of(MODELS["squeezenet"](), 0)
+    file = _core.check_model(compile_onnx(MODELS["squeezenet"]()))
     seen: list[str] = []
 
     def measured(_: ConvolutionShape, choice: Choice, *__: object) -> float:
         seen.append(choice.algorithm)
         return 1e-3 / len(seen)  # what comes later is quicker
 
-    monkeypatch.setattr(trials, "seconds_of", measured)
-    tensors = {name: tensor_of(array) for name, array in feeds.items()}
-    alone, tried = Model(file), Model(file, trials=PLAN_LIMITS.trials_max)
-    (one,), (other,) = alone.run(tensors), tried.run(tensors)
-    assert 0 < len(seen) <= PLAN_LIMITS.trials_max
-    (first,), (second,) = alone.plans(), tried.plans()
-    assert first.plan.words != second.plan.words
+    model = parse_model(memoryview(file))
+    given = {name: tensor_of(array) for name, array in feeds.items()}
+    specs = {name: (1, tensor.shape) for name, tensor in given.items()}
+    alone = target_of(LEVEL, 1)
+    budget = Trials(LEVEL, 1, PLAN_LIMITS.trials_max, measure=measured, kept={})
+    made = []
+    for target in (alone, replace(alone, trial=budget.seconds)):
+        graph = model.graph
+        stage = plan_part(graph, graph.constants, 0, specs, lambda _: b"", target)
+        made.append(
+            (stage.plan.words, _core.session(stage.plan.words, file).run([*given.values()]))
+        )
+    assert 0 < budget.made == len(seen) <= PLAN_LIMITS.trials_max
+    (words, (one,)), (others, (other,)) = made
+    assert words != others
     np.testing.assert_allclose(np.asarray(one), np.asarray(other), rtol=1e-3, atol=1e-5)
 
 
