@@ -3,8 +3,9 @@
 Rules of this module:
 
 - It rewrites a whole graph into another with the same inputs and outputs; only float32 constants change.
-- 8 bits: a product by a constant matrix rounds its rows as they come (dynamic quantisation), each column of weights
-  has a scale of its own. Weights of other operators are halved, since they have no kernel of 8 bits.
+- 8 bits: a product by a constant matrix rounds its rows as they come, a convolution of one group and enough channels
+  its pictures (dynamic quantisation); each column or filter of weights has a scale of its own. Weights of others are
+  halved.
 - A constant that a narrower type cannot hold, or that is small, stays as it is.
 """
 
@@ -24,6 +25,9 @@ from device_agent.engine.ops import Dtype
 type Floats = NDArray[np.float32]
 
 INT8_LARGEST = 127
+FEWEST_CHANNELS = (
+    16  # of a convolution: rounding a picture of fewer costs more than its products save
+)
 SUMMED_MAX = 65_536  # products that 32 bits can sum, as native/kernels/tile_int8.h says
 
 
@@ -77,7 +81,7 @@ class _Narrowing:
 
     def _narrow(self, operator: Operator) -> list[Operator]:
         if self._eight:
-            made = self._product(operator)
+            made = self._product(operator) or self._convolution(operator)
             if made is not None:
                 return made
         if operator.op == "gather" and self._stored(operator.inputs[0]) is not None:
@@ -112,7 +116,8 @@ class _Narrowing:
             return None
         if matrix.shape[1 if turned else 0] > SUMMED_MAX:
             return None
-        weights, scales = self._eighths(operator.inputs[1], matrix, turned)
+        columns, kind = (matrix.T, "turned") if turned else (matrix, "columns")
+        weights, scales = self._eighths(operator.inputs[1], columns, columns.shape, kind)
         (out,) = operator.outputs
         base = operator.inputs[2] if len(operator.inputs) == 3 else ""
         made = self._fresh(out) if base else out
@@ -122,15 +127,49 @@ class _Narrowing:
         added = [Operator(op="add", inputs=(made, base), outputs=(out,))] if base else []
         return [product, *added]
 
-    def _eighths(self, name: str, matrix: Floats, turned: bool) -> tuple[str, str]:
-        """Names of (k, n) in 8 bits and of a scale a column."""
-        stored, scale = f"{name}.int8{'.turned' if turned else ''}", f"{name}.scale"
+    def _convolution(self, operator: Operator) -> list[Operator] | None:
+        """A convolution of pictures in one group, and its bias."""
+        if operator.op != "conv":
+            return None
+        weights, attributes = self._floats(operator.inputs[1]), operator.attributes
+        one_group = attributes.get("group", 1) == 1
+        dilations = attributes.get("dilations") or (1, 1)
+        base = operator.inputs[2] if len(operator.inputs) == 3 else ""
+        bias = self._constants.get(base)
+        if weights is None or weights.ndim != 4 or not one_group or (base and bias is None):
+            return None
+        if weights.shape[1] < FEWEST_CHANNELS:
+            return None
+        summed = -(-weights.shape[1] // 4) * 4 * weights.shape[2] * weights.shape[3]
+        if summed > SUMMED_MAX or not isinstance(dilations, tuple) or dilations[1] != 1:
+            return None
+        columns = weights.reshape(weights.shape[0], -1).T
+        stored, scales = self._eighths(operator.inputs[1], columns, weights.shape, "filters")
+        (out,) = operator.outputs
+        made = self._fresh(out) if bias is not None else out
+        convolved = replace(
+            operator,
+            op="quantized_conv",
+            inputs=(operator.inputs[0], stored, scales),
+            outputs=(made,),
+        )
+        if bias is None:
+            return [convolved]
+        column = f"{base}.channels"
+        self.made[column] = replace(bias, shape=(weights.shape[0], 1, 1), start=0)
+        return [convolved, Operator(op="add", inputs=(made, column), outputs=(out,))]
+
+    def _eighths(
+        self, name: str, columns: Floats, shape: tuple[int, ...], kind: str
+    ) -> tuple[str, str]:
+        """Names of weights in 8 bits, of that shape, and of a scale a column; columns may be filters, spread out."""
+        stored, scale = f"{name}.int8.{kind}", f"{name}.scales.{kind}"
         if stored not in self.made:
-            columns = matrix.T if turned else matrix
             scales = np.max(np.abs(columns), axis=0, initial=0) / INT8_LARGEST
             scales = np.where(scales > 0, scales, 1).astype(np.float32)
-            whole = np.clip(np.rint(columns / scales), -INT8_LARGEST, INT8_LARGEST)
-            self.made[stored] = _constant(Dtype.INT8, whole.astype(np.int8))
+            whole = np.clip(np.rint(columns / scales), -INT8_LARGEST, INT8_LARGEST).astype(np.int8)
+            whole = whole.T if kind == "filters" else whole
+            self.made[stored] = _constant(Dtype.INT8, whole.reshape(shape))
             self.made[scale] = _constant(Dtype.FLOAT32, scales)
         return stored, scale
 

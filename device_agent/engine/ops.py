@@ -165,6 +165,8 @@ OPS = (
     # Windows.
     OpRow("conv", _C, 2, 3, 1, f"{_WINDOW} group:int=1"),
     OpRow("conv_transpose", _C, 2, 3, 1, f"{_WINDOW} group:int=1 output_padding:ints output_shape:ints"),
+    # Pictures, w (M,C,h,w) of int8, a scale a filter: each picture is rounded to 8 bits by its largest number.
+    OpRow("quantized_conv", _A, 3, 3, 1, f"{_WINDOW} group:int=1", 4),
     OpRow("conv_integer", _C, 2, 4, 1, f"{_WINDOW} group:int=1"),
     OpRow("q_linear_conv", _C, 8, 9, 1, f"{_WINDOW} group:int=1"),
     OpRow("deform_conv", _C, 3, 5, 1, f"{_WINDOW} group:int=1 offset_group:int=1"),
@@ -310,6 +312,8 @@ ATOMS = (
     AtomRow(33, "gemm", 2, 3, 1, "alpha:float beta:float transpose_a:int transpose_b:int"),
     # x (..., k) @ w (k, n) of int8, times a scale a column: rows of x are rounded to 8 bits as they come.
     AtomRow(34, "quantized_matmul", 3, 3, since=4),
+    # The same of pictures, each rounded by its largest number, a scale a filter, one group.
+    AtomRow(183, "quantized_convolution", 3, 3, 1, "group:int window:int...", 4),
     AtomRow(176, "convolution", 2, 3, 1, "group:int window:int...", 3),
     # Many to one; no axes named means all.
     AtomRow(48, "reduce_sum", 1, 1, 1, _KEEP),

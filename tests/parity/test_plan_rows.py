@@ -1,15 +1,29 @@
 """Products of a few rows by constants that are read where they lie, on one thread and on two."""
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import numpy_helper
 
+from cloud.compiler.narrowing import Weights
+from cloud.compiler.settings import LIMITS
 from device_agent.engine.model import Model
 from tests.helpers.arrays import LEVELS, Array, Level
 from tests.helpers.graphs import node, onnx_model
 from tests.helpers.parity import compiled, ours, wanted
 
+
+def _to_bfloat16(array: Array) -> Array:
+    bits = array.view(np.uint32)
+    return np.asarray(((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16 << 16).view(np.float32))
+
+
+ROUNDED = {
+    Weights.FLOAT16: lambda array: array.astype(np.float16).astype(np.float32),
+    Weights.BFLOAT16: _to_bfloat16,
+}
 BEHIND = ["", "Relu", "Sigmoid", "Residual", "Scale"]
 
 
@@ -59,6 +73,60 @@ def test_equals_onnxruntime(
 ) -> None:
     data, feeds = graph_of(m, k, n, turned, biased, behind)
     check(data, feeds, compiled(data, threads=threads), level)
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    m=st.integers(1, 3),
+    k=st.integers(1, 300),
+    n=st.integers(1, 600),
+    turned=st.booleans(),
+    biased=st.booleans(),
+    weights=st.sampled_from([Weights.FLOAT16, Weights.BFLOAT16]),
+    threads=st.sampled_from([1, 2]),
+    level=st.sampled_from(LEVELS),
+)
+def test_halves_are_widened_as_they_are_read(
+    m: int, k: int, n: int, turned: bool, biased: bool, weights: Weights, threads: int, level: Level
+) -> None:
+    """The same product of weights that were rounded before."""
+    data, feeds = graph_of(m, k, n, turned, biased, "Relu")
+    model = compiled(data, threads=threads, weights=weights)
+    rounded = onnx.load_model_from_string(data)
+    for tensor in rounded.graph.initializer:
+        array = numpy_helper.to_array(tensor)
+        if array.size >= LIMITS.narrowed_elements_min:
+            tensor.CopyFrom(numpy_helper.from_array(ROUNDED[weights](array), tensor.name))
+    (got,) = ours(model, feeds, level=level)
+    (want,) = wanted(rounded.SerializeToString(), feeds)
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("weights", [Weights.FLOAT16, Weights.BFLOAT16])
+def test_halves_are_not_held_twice(weights: Weights) -> None:
+    data, _ = graph_of(2, 512, 700, True, True, "Relu")
+    model = compiled(data, weights=weights)
+    ours(model, graph_of(2, 512, 700, True, True, "Relu")[1])
+    (stage,) = model.plans()
+    bias_only = 1  # which is widened once
+    assert (stage.plan.steps, stage.plan.prologue) == (1, bias_only)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("weights", [Weights.FLOAT16, Weights.BFLOAT16])
+def test_every_half_is_widened_to_what_it_is(weights: Weights, level: Level) -> None:
+    """All 65,536 patterns but infinities and what is no number: a row of ones picks each out."""
+    bits = np.arange(65_536, dtype=np.uint32)
+    if weights is Weights.FLOAT16:
+        every = bits.astype(np.uint16).view(np.float16).astype(np.float32)
+    else:
+        every = (bits << 16).view(np.float32)
+    every = np.where(np.isfinite(every), every, 0)
+    subnormal = (np.abs(every) < np.finfo(np.float32).tiny) & (every != 0)
+    every = np.where(subnormal, 0, every)  # kernels take those of float32 for zeros
+    data = onnx_model([node("MatMul", "x w", "y")], {"x": (1, 1)}, ["y"], {"w": every[None]})
+    (got,) = ours(compiled(data, weights=weights), {"x": np.ones((1, 1), np.float32)}, level=level)
+    np.testing.assert_array_equal(got[0], every)
 
 
 @pytest.mark.parametrize("turned", [False, True])

@@ -77,6 +77,29 @@ def _quantised_product(site: Site) -> Value:
     return b.step("quantized_matmul", operands, [(x.dtype, (*x.shape[:-1], w.shape[1]))])[0]
 
 
+@lowers("quantized_conv")
+def _quantised_convolution(site: Site) -> Value:
+    """One step, as a product is."""
+    b, x, w, scale = site.b, site[0], site[1], site[2]
+    if len(x.shape) != 4 or len(w.shape) != 4 or site.whole("group") != 1:
+        raise PlanError("a quantised convolution is of pictures in one group")
+    if x.shape[1] != w.shape[1] or scale.shape != w.shape[:1]:
+        raise PlanError(f"a quantised convolution of {x.shape}, {w.shape}, scales {scale.shape}")
+    if (x.dtype, w.dtype, scale.dtype) != (Dtype.FLOAT32, Dtype.INT8, Dtype.FLOAT32):
+        raise PlanError(
+            "a quantised convolution takes float32, weights of int8 and scales of float32"
+        )
+    windows = windows_of(site, x.shape[2:], w.shape[2:])
+    if windows[1].dilation != 1:
+        raise PlanError("a quantised convolution's columns lie beside each other")
+    shape = (x.shape[0], w.shape[0], *(window.places for window in windows))
+    words = [1]
+    for window in windows:
+        words += [window.stride, window.dilation, window.before, window.after]
+    operands = [b.operand(x), b.operand(w), b.operand(scale)]
+    return b.step("quantized_convolution", operands, [(x.dtype, shape)], words)[0]
+
+
 def _moved(b: Builder, x: Value, zero: Value | None) -> Value:
     """x without its zero point, in int32; `zero` broadcasts already."""
     whole = cast(b, x, Dtype.INT32)

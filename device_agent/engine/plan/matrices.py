@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from device_agent.engine.plan.arithmetic import word_of
+from device_agent.engine.plan.arithmetic import HALVES, word_of
 from device_agent.engine.plan.ir import Operand, Step
 from device_agent.engine.plan.region import strides_of
 
@@ -67,6 +67,17 @@ def is_read_in_place(left: Operand, right: Operand) -> bool:
 def _turned(operand: Operand, turn: int) -> Operand:
     base, dtype, shape, shift, strides = operand
     return (base, dtype, shape[::-1], shift, strides[::-1]) if turn else operand
+
+
+def unwidened(right: Operand) -> Operand:
+    """The halves that a right side was widened from, as it lies; itself if it was not."""
+    value, _, shape, shift, strides = right
+    step = value.step
+    if step is None or step.op != "cast":
+        return right
+    base, dtype, _, start, lies = step.operands[0]
+    straight = dtype in HALVES and lies == strides_of(step.operands[0][2])
+    return (base, dtype, shape, shift + start, strides) if straight else right
 
 
 def batched(operand: Operand) -> Operand | None:

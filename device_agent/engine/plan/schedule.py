@@ -36,7 +36,7 @@ from device_agent.engine.plan.fuse import (
 )
 from device_agent.engine.plan.ir import Builder, Operand, Shape, Step, Value
 from device_agent.engine.plan.layouts import Dims, Layouts, operand_of
-from device_agent.engine.plan.matrices import batched, is_packed, is_read_in_place, sides
+from device_agent.engine.plan.matrices import batched, is_packed, is_read_in_place, sides, unwidened
 from device_agent.engine.plan.normalisation import normalisation_from
 from device_agent.engine.plan.region import strides_of
 from device_agent.engine.plan.target import ALGORITHMS, KERNELS, Target
@@ -98,6 +98,8 @@ class _Scheduler(Layouts):
             return None
         if step.op == "quantized_matmul":
             return self._quantised(step)
+        if step.op == "quantized_convolution":
+            return self._convolve_quantised(step)
         if not is_float(step):
             return None
         if step.op == "convolution" and len(step.operands[0][2]) in _PICTURE_AXES:
@@ -268,18 +270,48 @@ class _Scheduler(Layouts):
             self._as_blocked(x, (n, c, h, wide)) if blocked_in else self._as_plain(x),
             packed,
         ]
-        out = ending.out
-        dims: Dims = (n, shape.out_channels, shape.out_height, shape.out_width)
-        if ending.residual is not None:
-            rest = ending.residual
-            operands.append(self._as_blocked(rest, dims) if blocked_out else self._as_plain(rest))
-        words += [ending.activation, ending.low, ending.high, int(ending.residual is not None)]
-        if blocked_out:
-            made = Value(Dtype.FLOAT32, self._blocks_of(dims))
-            self._into("convolve", operands, made, words, sizes[1])
-            self._lies_blocked(out, made, dims)
-        else:
-            self._into("convolve", operands, out, words, sizes[1])
+        self._convolved("convolve", operands, shape, ending, words, sizes[1], blocked=blocked_out)
+
+    def _convolve_quantised(self, step: Step) -> tuple[Ending, Callable[[], None]] | None:
+        """Weights of 8 bits, packed once; pictures in blocks on both sides."""
+        x, w, scale = step.operands
+        constant = w[0].constant and scale[0].constant and step.outputs[0].size
+        if not constant or not _convolution_shape(step).touches:
+            return None
+        ending = ending_of(step, self._readers, channel_axis=3)
+        shape = _convolution_shape(step)
+        words = _convolution_words(shape)
+
+        def make() -> None:
+            packed, workspace = self._target.floats(KERNELS["convolve_int8"], words)
+            filters = shape.out_channels
+            scales = self._b.move(
+                scale[1], (filters,), [(scale[0], scale[3], 0, ((filters, 1, 1),))]
+            )
+            given = [w, *self._constants_of(ending, scales, None, filters, (filters,))]
+            made = self._step("pack_conv_int8", given, [(int(Dtype.FLOAT32), (packed,))], words)
+            n, c, h, wide = x[2]
+            operands = [self._as_blocked(x, (n, c, h, wide)), operand_of(made[0])]
+            self._convolved(
+                "convolve_int8", operands, shape, ending, words, workspace, blocked=True
+            )
+
+        return ending, make
+
+    def _convolved(
+        self, op: str, operands: list[Operand], shape: ConvolutionShape, ending: Ending, words: list[int],
+        workspace: int, *, blocked: bool,
+    ) -> None:  # fmt: skip
+        """The kernel with its ending; what it makes lies where it makes it."""
+        dims: Dims = (shape.batch, shape.out_channels, shape.out_height, shape.out_width)
+        rest = ending.residual
+        if rest is not None:
+            operands.append(self._as_blocked(rest, dims) if blocked else self._as_plain(rest))
+        ends = [ending.activation, ending.low, ending.high, int(rest is not None)]
+        made = Value(Dtype.FLOAT32, self._blocks_of(dims)) if blocked else ending.out
+        self._into(op, operands, made, [*words, *ends], workspace)
+        if blocked:
+            self._lies_blocked(ending.out, made, dims)
 
     def _algorithm(
         self, shape: ConvolutionShape, x: Operand, out: Value
@@ -313,6 +345,8 @@ class _Scheduler(Layouts):
     def _wants_blocks(self, value: Value) -> bool:
         """Whether what reads a picture next takes it in blocks."""
         for reader in self._readers.all(value) or ():
+            if reader.op == "quantized_convolution":
+                return True
             if reader.op == "convolution":
                 return reader.operands[0][0] is not value or _takes_blocks(reader, self._lanes)
             joins = reader.op == "raster" and reader.attributes[2] == len(reader.operands) > 1
@@ -427,7 +461,7 @@ class _Scheduler(Layouts):
 
     def _multiply_rows(self, step: Step, left: Operand, right: Operand, ending: Ending) -> None:
         (m, k), n = left[2], right[2][1]
-        given = [self._as_plain(left), right]
+        given = [self._as_plain(left), unwidened(right)]
         bias = self._bias_of(step, n)
         if bias is not None or ending.offsets:
             nothing = self._b.move(Dtype.FLOAT32, (1,), [(right[0], right[3], 0, ())])
@@ -545,10 +579,11 @@ def _as_picture(operand: Operand) -> Operand:
     )
 
 
-def _convolution_words(shape: ConvolutionShape, choice: Choice) -> list[int]:
-    """What kernels are told of a convolution."""
+def _convolution_words(shape: ConvolutionShape, choice: Choice | None = None) -> list[int]:
+    """What kernels are told of a convolution; that of 8 bits has no choice."""
+    algorithm = (0, 0) if choice is None else (ALGORITHMS.index(choice.algorithm), choice.unit)
     return [
-        ALGORITHMS.index(choice.algorithm), choice.unit, shape.batch, shape.groups, shape.in_channels,
+        *algorithm, shape.batch, shape.groups, shape.in_channels,
         shape.in_height, shape.in_width, shape.out_channels, shape.out_height, shape.out_width,
         shape.kernel_height, shape.kernel_width, shape.stride_height, shape.stride_width,
         shape.dilation_height, shape.dilation_width, shape.pad_top, shape.pad_left,

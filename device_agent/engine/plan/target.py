@@ -16,6 +16,7 @@ KERNELS = {
     "convolve": 201, "pack_convolution": 202, "to_blocked": 203, "to_plain": 204, "pack_right": 205, "product": 206,
     "products": 207, "pool_picture": 209, "normalize": 210, "chain": 211, "attention": 212, "row_product": 213,
     "pack_int8": 214, "product_int8": 215, "pack_strassen": 216, "product_strassen": 217,
+    "pack_conv_int8": 218, "convolve_int8": 219,
 }  # fmt: skip
 ALGORITHMS = ("direct", "planar", "depthwise", "winograd", "im2col", "depthwise_plain")
 NONE, CLIP, SIGMOID, SILU, TANH, GELU = range(6)

@@ -83,11 +83,11 @@ def _product_seconds(
 
 def _flops(command: Command, given: Sequence[TensorRow], made: TensorRow) -> float:
     results = float(prod(made.shape))
-    if command.op == "matmul":
+    if command.op in ("matmul", "quantized_matmul"):
         return 2 * results * given[0].shape[-1]
     if command.op == "gemm":
         return 2 * results * given[0].shape[0 if command.attributes[2] else 1]
-    if command.op == "convolution":
+    if command.op in ("convolution", "quantized_convolution"):
         return 2 * results * prod(given[1].shape[1:])
     return 0.0 if command.op == "raster" else results
 

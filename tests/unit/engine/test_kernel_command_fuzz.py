@@ -99,7 +99,9 @@ def _slow_machine() -> Iterator[None]:
         pytest.param(product, Weights.FLOAT32, ROUNDS, id="product"),
         pytest.param(product, Weights.INT8, ROUNDS, id="8 bits"),
         pytest.param(product, Weights.FLOAT16, ROUNDS, id="halves"),
+        pytest.param(few_rows, Weights.FLOAT16, ROUNDS, id="few rows of halves"),
         pytest.param(picture, Weights.FLOAT32, ROUNDS, id="picture"),
+        pytest.param(picture, Weights.INT8, ROUNDS, id="picture of 8 bits"),
         pytest.param(large_product, Weights.FLOAT32, ROUNDS // 8, id="strassen"),
     ],
 )

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "kernels/depthwise.h"
+#include "kernels/half_rows.h"
 #include "kernels/rows.h"
 #include "kernels/tile.h"
 #include "kernels/tile_int8.h"
@@ -87,6 +88,9 @@ struct Kernels {
   // What kernels/matmul_int8.h is made of.
   TileInt8Kernel tile_int8;
   QuantizeRowKernel quantize_row;
+  LargestOfPixelsKernel largest_of_pixels;
+  QuantizePixelsKernel quantize_pixels;
+  void (*half_rows)(const HalfRows& rows);
   // 12 * lanes * rounds products with a sum each: what to measure a core's peak by.
   float (*multiply_only)(size_t rounds);
 };

@@ -7,40 +7,13 @@
 #include <cmath>
 #include <cstring>
 
-#include "kernels/parallel.h"
+#include "kernels/matmul_int8_parts.h"
 
 namespace shoal {
 
 namespace {
 
 constexpr size_t quantized_in_piece = 32 * 1024;
-
-struct Layout {
-  size_t lanes, columns, quads;
-  Parts panels;
-  Layout(size_t k, size_t n, const Kernels& kernels)
-      : lanes(static_cast<size_t>(kernels.lanes)),
-        columns(pieces_of(n, lanes) * lanes),
-        quads(pieces_of(k, 4)),
-        panels(panels_of(n, kernels)) {}
-};
-
-// Where the parts of a packed right side begin.
-template <typename Byte>
-struct Packed {
-  using Float = std::conditional_t<std::is_const_v<Byte>, const float, float>;
-  using Whole = std::conditional_t<std::is_const_v<Byte>, const int32_t, int32_t>;
-  using Small = std::conditional_t<std::is_const_v<Byte>, const int8_t, int8_t>;
-  Float* scales;
-  Whole* sums;
-  Float* bias;
-  Small* panels;
-  Packed(Byte* at, const Layout& layout)
-      : scales(reinterpret_cast<Float*>(at)),
-        sums(reinterpret_cast<Whole*>(at) + layout.columns),
-        bias(reinterpret_cast<Float*>(at) + 2 * layout.columns),
-        panels(reinterpret_cast<Small*>(at) + 3 * layout.columns * sizeof(float)) {}
-};
 
 size_t row_bytes(const Product& product) { return pieces_of(product.k, 4) * 4; }
 size_t scales_bytes(const Product& product) { return pieces_of(product.m, 16) * 16 * sizeof(float); }
@@ -70,35 +43,9 @@ TileInt8Kernel tile_int8_of(const Kernels& kernels) {
 }
 
 size_t packed_int8_bytes(size_t k, size_t n, const Kernels& kernels) {
-  const Layout layout(k, n, kernels);
-  return layout.columns * (3 * sizeof(float) + 4 * layout.quads);
+  const LayoutInt8 layout(k, n, kernels);
+  return layout.bytes();
 }
-
-namespace {
-
-// `column(j)` gives column j's scale; `number(j, p)` its number at p, in 8 bits.
-template <typename Column, typename Number>
-void pack_columns(const float* bias, size_t k, size_t n, void* packed, const Kernels& kernels, const Column& column,
-                  const Number& number) {
-  const Layout layout(k, n, kernels);
-  const Packed<std::byte> to(static_cast<std::byte*>(packed), layout);
-  std::memset(packed, 0, packed_int8_bytes(k, n, kernels));
-  for (size_t panel = 0; panel < layout.panels.count; ++panel) {
-    const size_t first = layout.panels.begin(panel) * layout.lanes, width = layout.panels.size(panel) * layout.lanes;
-    int8_t* of_panel = to.panels + first * 4 * layout.quads;
-    for (size_t j = first; j < std::min(first + width, n); ++j) {
-      to.scales[j] = column(j);
-      to.bias[j] = bias != nullptr ? bias[j] : 0.0f;
-      for (size_t p = 0; p < k; ++p) {
-        const int8_t whole = number(j, p);
-        of_panel[(p / 4 * width + j - first) * 4 + p % 4] = whole;
-        to.sums[j] += whole;
-      }
-    }
-  }
-}
-
-}  // namespace
 
 void pack_right_int8(const float* b, ptrdiff_t b_row, ptrdiff_t b_column, const float* bias, size_t k, size_t n,
                      void* packed, const Kernels& kernels) {
@@ -129,8 +76,8 @@ size_t product_int8_workspace_bytes(const Product& product) {
 
 bool multiply_int8(const Product& product, const void* packed, void* workspace, const Run& run) {
   if (product.m == 0 || product.n == 0) return true;
-  const Layout layout(product.k, product.n, run.kernels);
-  const Packed<const std::byte> from(static_cast<const std::byte*>(packed), layout);
+  const LayoutInt8 layout(product.k, product.n, run.kernels);
+  const PackedInt8<const std::byte> from(static_cast<const std::byte*>(packed), layout);
   auto* scales = static_cast<float*>(workspace);
   uint8_t* rows = static_cast<uint8_t*>(workspace) + scales_bytes(product);
   if (!quantize_rows(product, scales, rows, run)) return false;
@@ -144,6 +91,7 @@ bool multiply_int8(const Product& product, const void* packed, void* workspace, 
     const size_t first = layout.panels.begin(panel) * layout.lanes, vectors = layout.panels.size(panel);
     const Parts parts(product.m, tile_rows(run.kernels, vectors));
     TileInt8 tile{};
+    tile.lines = 1;
     tile.quads = layout.quads;
     tile.a_row = static_cast<ptrdiff_t>(row_bytes(product));
     tile.b = from.panels + first * 4 * layout.quads;
@@ -151,6 +99,7 @@ bool multiply_int8(const Product& product, const void* packed, void* workspace, 
     tile.b_scales = from.scales + first;
     tile.bias = from.bias + first;
     tile.c_row = product.c_row;
+    tile.c_block = tile.residual_block = run.kernels.lanes;
     tile.width = std::min(vectors * layout.lanes, product.n - first);
     tile.residual_row = product.residual_row;
     tile.activation = product.activation;

@@ -10,10 +10,28 @@ namespace {
 
 constexpr size_t columns_in_piece = 256;  // a kilobyte of each row of B
 
-Gemm gemm_of(const RowProduct& of, size_t first, size_t columns) {
+void multiply_floats(const RowProduct& of, size_t first, size_t columns, float* workspace, const Run& run) {
   const Product& p = of.product;
   const auto at = static_cast<ptrdiff_t>(first);
-  return {p.m, columns, p.k, 1.0f, p.a, p.a_row, 1, of.b + at * of.b_column, of.b_row, of.b_column, p.c + at, p.c_row, false};
+  const float* b = static_cast<const float*>(of.b) + at * of.b_column;
+  const Gemm gemm{p.m, columns, p.k, 1.0f, p.a, p.a_row, 1, b, of.b_row, of.b_column, p.c + at, p.c_row, of.bias != nullptr,
+                  run.cancelled};
+  run.kernels.gemm(gemm, workspace);
+}
+
+void multiply_halves(const RowProduct& of, size_t first, size_t columns, const Run& run) {
+  const Product& p = of.product;
+  const auto at = static_cast<ptrdiff_t>(first);
+  const uint16_t* b = static_cast<const uint16_t*>(of.b) + at * of.b_column;
+  run.kernels.half_rows({p.m, columns, p.k, p.a, p.a_row, b, of.b_row, of.b_column, of.side == RowSide::bfloat16, p.c + at,
+                         p.c_row});
+}
+
+// What the product is added to.
+void begin_row(const RowProduct& of, size_t row, size_t first, size_t columns) {
+  float* c = of.product.c + static_cast<ptrdiff_t>(row) * of.product.c_row + static_cast<ptrdiff_t>(first);
+  if (of.bias != nullptr) std::memcpy(c, of.bias + first, columns * sizeof(float));
+  else std::memset(c, 0, columns * sizeof(float));
 }
 
 void end_row(const Product& p, size_t row, size_t first, size_t columns, const Kernels& kernels) {
@@ -44,14 +62,10 @@ bool multiply_rows(const RowProduct& of, float* workspace, const Run& run) {
   const size_t room = row_product_workspace_floats(p.m, p.n, p.k, kernels, 1);
   return share(run, pieces_of(p.n, columns_in_piece), [&](size_t index, int worker) {
     const size_t first = index * columns_in_piece, columns = std::min(columns_in_piece, p.n - first);
-    Gemm gemm = gemm_of(of, first, columns);
-    gemm.cancelled = run.cancelled;
-    if (of.bias != nullptr) {
-      gemm.accumulate = true;
-      for (size_t i = 0; i < p.m; ++i)
-        std::memcpy(gemm.c + static_cast<ptrdiff_t>(i) * p.c_row, of.bias + first, columns * sizeof(float));
-    }
-    kernels.gemm(gemm, workspace + static_cast<size_t>(worker) * room);
+    const bool halves = of.side != RowSide::float32;
+    for (size_t i = 0; (halves || of.bias != nullptr) && i < p.m; ++i) begin_row(of, i, first, columns);
+    if (halves) multiply_halves(of, first, columns, run);
+    else multiply_floats(of, first, columns, workspace + static_cast<size_t>(worker) * room, run);
     for (size_t i = 0; i < p.m; ++i) end_row(p, i, first, columns, kernels);
   });
 }

@@ -13,6 +13,7 @@
 //
 #include "kernels/activation.inl.h"
 #include "kernels/chain.inl.h"
+#include "kernels/half_rows.inl.h"
 #include "kernels/layout.inl.h"
 #include "kernels/lines.inl.h"
 #include "kernels/peak.inl.h"
@@ -71,6 +72,9 @@ constexpr Kernels table = {
     winograd_out_of<BLOCK>,
     tile_int8<BLOCK>,
     quantize_row<BLOCK>,
+    largest_of_pixels<BLOCK>,
+    quantize_pixels<BLOCK>,
+    half_rows<BLOCK>,
     multiply_only<BLOCK>,
 };
 

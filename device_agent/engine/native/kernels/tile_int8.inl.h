@@ -52,11 +52,11 @@ inline void end_int8_row(const Whole<N> (&sums)[V], const TileInt8& t, int row) 
     F made = to_float(sums[v] - shift) * F::fill(t.a_scales[row]) * F::load(t.b_scales + before);
     made = made + F::load(t.bias + before);
     if (t.residual != nullptr) {
-      const float* from = t.residual + row * t.residual_row + static_cast<ptrdiff_t>(before);
+      const float* from = t.residual + row * t.residual_row + v * t.residual_block;
       made = made + (left >= N ? F::load(from) : load_part<N>(from, left));
     }
     if (t.activation == Activation::clip) made = clamped(made, t.low, t.high);
-    float* to = t.c + row * t.c_row + static_cast<ptrdiff_t>(before);
+    float* to = t.c + row * t.c_row + v * t.c_block;
     if (left >= N) made.store(to);
     else store_part<N>(made, to, left);
   }
@@ -71,31 +71,34 @@ void tile_int8_in_registers(const TileInt8& t) {
     for (int v = 0; v < V; ++v) sums[r][v] = Whole<N>::fill(0);
   constexpr int groups = (R + 3) / 4;
   const ptrdiff_t row = t.a_row, row3 = 3 * row;
-  const uint8_t* group[groups];
-#pragma GCC unroll 4
-  for (int g = 0; g < groups; ++g) group[g] = t.a + 4 * g * row;
   const int8_t* b = t.b;
-  for (size_t quad = 0; quad < t.quads; ++quad) {
-    Whole<N> columns[V];
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) {
-      __builtin_memcpy(&columns[v].v, b + v * N * 4, sizeof(columns[v].v));
-      __builtin_prefetch(b + (steps_ahead * V + v) * N * 4);
-    }
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-      const int at = r % 4;
-      int32_t bytes;
-      __builtin_memcpy(&bytes, group[r / 4] + (at == 0 ? 0 : at == 1 ? row : at == 2 ? 2 * row : row3), 4);
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) sums[r][v] = dot_quads(sums[r][v], bytes, columns[v]);
-    }
+  const uint8_t* of_line = t.a;
+  for (size_t line = 0; line < t.lines; ++line, of_line += t.line) {
+    const uint8_t* group[groups];
 #pragma GCC unroll 4
-    for (int g = 0; g < groups; ++g) {
-      group[g] += 4;
-      asm("" : "+r"(group[g]));
+    for (int g = 0; g < groups; ++g) group[g] = of_line + 4 * g * row;
+    for (size_t quad = 0; quad < t.quads; ++quad) {
+      Whole<N> columns[V];
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) {
+        __builtin_memcpy(&columns[v].v, b + v * N * 4, sizeof(columns[v].v));
+        __builtin_prefetch(b + (steps_ahead * V + v) * N * 4);
+      }
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) {
+        const int at = r % 4;
+        int32_t bytes;
+        __builtin_memcpy(&bytes, group[r / 4] + (at == 0 ? 0 : at == 1 ? row : at == 2 ? 2 * row : row3), 4);
+#pragma GCC unroll 8
+        for (int v = 0; v < V; ++v) sums[r][v] = dot_quads(sums[r][v], bytes, columns[v]);
+      }
+#pragma GCC unroll 4
+      for (int g = 0; g < groups; ++g) {
+        group[g] += 4;
+        asm("" : "+r"(group[g]));
+      }
+      b += V * N * 4;
     }
-    b += V * N * 4;
   }
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) end_int8_row<N, V>(sums[r], t, r);
@@ -115,9 +118,55 @@ void tile_int8(int vectors, int rows, const TileInt8& t) {
     case 3: tile_int8_of<N, 3, rows_max<3>>(rows, t); break;
     default: tile_int8_of<N, 4, rows_max<4>>(rows, t); break;
   }
-  if (t.activation > Activation::clip)
-    for (int r = 0; r < rows; ++r)
-      activate_line<N>(t.activation, t.c + r * t.c_row, t.c + r * t.c_row, t.width, t.low, t.high);
+  if (t.activation <= Activation::clip) return;
+  for (int v = 0; v < vectors && t.width > static_cast<size_t>(v * N); ++v)
+    for (int r = 0; r < rows; ++r) {
+      float* at = t.c + r * t.c_row + v * t.c_block;
+      activate_line<N>(t.activation, at, at, less_of(N, t.width - static_cast<size_t>(v * N)), t.low, t.high);
+    }
+}
+
+template <int N>
+struct SmallBytes {
+  typedef uint8_t Vector __attribute__((vector_size(N)));
+};
+
+// round(x * scale) + 128 of N numbers that are at most 127 then.
+template <int N>
+inline typename SmallBytes<N>::Vector bytes_of(Simd<float, N> x, float scale) {
+  const float round = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number, kept in the low bits
+  const auto bits = (x * Simd<float, N>::fill(scale) + Simd<float, N>::fill(round)).bits();
+  return __builtin_convertvector(bits.v - 0x4b400000 + 128, typename SmallBytes<N>::Vector);
+}
+
+template <int N>
+inline float top_of(Simd<float, N> most) {
+  float top = 0;
+  for (int lane = 0; lane < N; ++lane) top = most.lane(lane) > top ? most.lane(lane) : top;
+  return top;
+}
+
+template <int N>
+float largest_of_pixels(const PixelRow& row) {
+  using F = Simd<float, N>;
+  F most = F::fill(0.0f);
+  for (size_t x = 0; x < row.width; ++x) {
+    const float* from = row.in + x * N;
+    most = larger(most, size_of(row.channels == N ? F::load(from) : load_part<N>(from, row.channels)));
+  }
+  return top_of(most);
+}
+
+template <int N>
+void quantize_pixels(const PixelRow& row, float scale, uint8_t* out, ptrdiff_t step) {
+  using F = Simd<float, N>;
+  const size_t written = (row.channels + 3) / 4 * 4;
+  for (size_t x = 0; x < row.width; ++x, out += step) {
+    const float* from = row.in + x * N;
+    const auto bytes = bytes_of(row.channels == N ? F::load(from) : load_part<N>(from, row.channels), scale);
+    if (row.channels == N) __builtin_memcpy(out, &bytes, N);
+    else __builtin_memcpy(out, &bytes, written);
+  }
 }
 
 template <int N>
@@ -126,15 +175,11 @@ float quantize_row(const float* x, size_t n, uint8_t* out) {
   F most = F::fill(0.0f);
   size_t i = 0;
   for (; i + N <= n; i += N) most = larger(most, size_of(F::load(x + i)));
-  float top = 0;
-  for (int lane = 0; lane < N; ++lane) top = most.lane(lane) > top ? most.lane(lane) : top;
+  float top = top_of(most);
   for (; i < n; ++i) top = __builtin_fabsf(x[i]) > top ? __builtin_fabsf(x[i]) : top;
   const float scale = top > 0 ? 127.0f / top : 0.0f;
-  const float round = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number, kept in the low bits
-  typedef uint8_t Bytes __attribute__((vector_size(N)));
   for (i = 0; i + N <= n; i += N) {
-    const auto bits = (F::load(x + i) * F::fill(scale) + F::fill(round)).bits();
-    const Bytes bytes = __builtin_convertvector(bits.v - 0x4b400000 + 128, Bytes);
+    const auto bytes = bytes_of(F::load(x + i), scale);
     __builtin_memcpy(out + i, &bytes, N);
   }
   for (; i < n; ++i) out[i] = static_cast<uint8_t>(static_cast<int>(x[i] * scale + 128.5f));

@@ -39,6 +39,7 @@ enum class OpId : uint16_t {
   area_sine = 146, area_cosine = 147, area_tangent = 148, error_function = 149, sign = 150, is_nan = 151, is_inf = 152,
   top_k = 160, nonzero = 161, unique = 162, scatter = 163, scatter_nd = 164, gather_nd = 165, cumulative_product = 166,
   convolution = 176, pool = 177, interpolate = 178, grid_sample = 179, roi_align = 180, deformable_gather = 181,
+  quantized_convolution = 183,
   recurrent = 184, non_max_suppression = 185, determinant = 186,
 };
 
@@ -89,6 +90,7 @@ Spec infer_cast(const Op&, Specs);
 Spec infer_matmul(const Op&, Specs);
 Spec infer_gemm(const Op&, Specs);
 Spec infer_quantized_matmul(const Op&, Specs);
+Spec infer_quantized_convolution(const Op&, Specs);
 Spec infer_reduce(const Op&, Specs);
 Spec infer_argmax(const Op&, Specs);
 Spec infer_softmax(const Op&, Specs);
@@ -135,6 +137,7 @@ void execute_cast(const Op&, Tensors, const Tensor&, const Kernels&);
 void execute_matmul(const Op&, Tensors, const Tensor&, const Kernels&);
 void execute_gemm(const Op&, Tensors, const Tensor&, const Kernels&);
 void execute_quantized_matmul(const Op&, Tensors, const Tensor&, const Kernels&);
+void execute_quantized_convolution(const Op&, Tensors, const Tensor&, const Kernels&);
 void execute_reduce(const Op&, Tensors, const Tensor&, const Kernels&);
 void execute_argmax(const Op&, Tensors, const Tensor&, const Kernels&);
 void execute_softmax(const Op&, Tensors, const Tensor&, const Kernels&);

@@ -1,5 +1,4 @@
 // Matrix products.
-#include "kernels/matmul_int8.h"
 #include "ops/op.h"
 
 namespace shoal {
@@ -140,37 +139,6 @@ void execute_gemm(const Op& op, Tensors inputs, const Tensor& out, const Kernels
                          static_cast<size_t>(out.size()));
   }
   multiply(a, b, out, static_cast<float>(op.number(0)), bias, kernels);
-}
-
-// x (..., k), w (k, n) in 8 bits, scales (n).
-Spec infer_quantized_matmul(const Op&, Specs inputs) {
-  const Spec &x = inputs[0], &w = inputs[1], &scales = inputs[2];
-  if (x.dtype != Dtype::float32 || w.dtype != Dtype::int8 || scales.dtype != Dtype::float32)
-    throw DtypeError("quantized_matmul takes float32, weights of int8 and scales of float32");
-  if (x.shape.rank() == 0 || w.shape.rank() != 2 || x.shape[x.shape.rank() - 1] != w.shape[0]) mismatch("quantized_matmul", x, w);
-  if (!(scales.shape == Dims{w.shape[1]})) throw ValueError("quantized_matmul takes one scale a column of weights");
-  if (w.shape[0] > static_cast<int64_t>(int8_k_max))
-    throw ValueError("quantized_matmul sums at most " + std::to_string(int8_k_max) + " products");
-  Dims shape = x.shape;
-  shape[shape.rank() - 1] = w.shape[1];
-  return {Dtype::float32, shape};
-}
-
-void execute_quantized_matmul(const Op&, Tensors inputs, const Tensor& out, const Kernels& kernels) {
-  if (out.size() == 0) return;
-  const Tensor x = contiguous(inputs[0]), &w = inputs[1], scales = contiguous(inputs[2]);
-  const auto k = static_cast<size_t>(w.shape()[0]), n = static_cast<size_t>(w.shape()[1]);
-  Product product{};
-  product.m = static_cast<size_t>(out.size()) / n, product.n = n, product.k = k;
-  product.a = x.as<float>(), product.a_row = static_cast<ptrdiff_t>(k), product.a_column = 1;
-  product.c = out.as<float>(), product.c_row = static_cast<ptrdiff_t>(n);
-  const auto packed = allocate(static_cast<int64_t>(packed_int8_bytes(k, n, kernels)));
-  const auto workspace = allocate(static_cast<int64_t>(product_int8_workspace_bytes(product)));
-  pack_right_int8(w.as<int8_t>(), w.strides()[0], w.strides()[1], scales.as<float>(), nullptr, k, n, packed.get(), kernels);
-  Run run{kernels};
-  if (bounds_here() != nullptr) run.cancelled = &bounds_here()->cancelled;
-  multiply_int8(product, packed.get(), workspace.get(), run);
-  KillWatch().look();
 }
 
 }  // namespace shoal

@@ -44,6 +44,8 @@ constexpr OpRow rows[] = {
     {OpId::matmul, "matmul", 2, 2, "", 1, infer_matmul, execute_matmul},
     {OpId::gemm, "gemm", 2, 3, "alpha:float beta:float transpose_a:int transpose_b:int", 1, infer_gemm, execute_gemm},
     {OpId::quantized_matmul, "quantized_matmul", 3, 3, "", 4, infer_quantized_matmul, execute_quantized_matmul},
+    {OpId::quantized_convolution, "quantized_convolution", 3, 3, "group:int window:int...", 4, infer_quantized_convolution,
+     execute_quantized_convolution},
 
     {OpId::reduce_sum, "reduce_sum", 1, 1, "keepdims:int axes:int...", 1, infer_reduce, execute_reduce},
     {OpId::reduce_mean, "reduce_mean", 1, 1, "keepdims:int axes:int...", 1, infer_reduce, execute_reduce},

@@ -35,6 +35,7 @@ int64_t times(std::initializer_list<size_t> sizes);
 // A contiguous operand of float32 with that many elements at least; `room` is one that is written.
 const float* floats(const std::vector<Tensor>& tensors, size_t i, int64_t least);
 float* room(const std::vector<Tensor>& tensors, size_t i, int64_t least);
+inline size_t floats_for(size_t bytes) { return (bytes + sizeof(float) - 1) / sizeof(float); }
 void need_counts(const std::vector<Tensor>& inputs, size_t in, const std::vector<Tensor>& outputs, size_t out);
 
 // What is done to each result: an activation's code, its two numbers, whether a residual is added.

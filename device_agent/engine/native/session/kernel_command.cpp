@@ -2,6 +2,7 @@
 
 #include "kernels/chain.h"
 #include "kernels/convolution.h"
+#include "kernels/convolution_int8.h"
 #include "kernels/lines.h"
 #include "kernels/pooling.h"
 #include "session/command_words.h"
@@ -80,6 +81,41 @@ KernelCall pack_convolution_call(Words words, const std::vector<Tensor>& inputs,
   const float* bias = inputs.size() == 2 ? floats(inputs, 1, static_cast<int64_t>(s.out_channels)) : nullptr;
   float* packed = room(outputs, 0, static_cast<int64_t>(weights_floats(conv, kernels)));
   return [=](const Run& run) { pack_weights(conv, w, bias, packed, run.kernels); };
+}
+
+// As a convolution's, of which algorithm and unit are 0; weights are of int8, then their scales, and maybe a bias
+KernelCall pack_conv_int8_call(Words words, const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs,
+                               const Kernels& kernels) {
+  const ConvShape s = convolution_of(words).shape;
+  words.end();
+  need_counts(inputs, inputs.size() == 3 ? 3 : 2, outputs, 1);
+  const Tensor& w = inputs[0];
+  if (!supports_int8(s) || w.dtype() != Dtype::int8 || !w.contiguous() ||
+      w.size() < times({s.out_channels, s.in_channels, s.kernel_height, s.kernel_width}))
+    throw ValueError("pack_conv_int8 takes weights of int8 that fit a convolution of one group");
+  const float* scales = floats(inputs, 1, static_cast<int64_t>(s.out_channels));
+  const float* bias = inputs.size() == 3 ? floats(inputs, 2, static_cast<int64_t>(s.out_channels)) : nullptr;
+  float* packed = room(outputs, 0, static_cast<int64_t>(floats_for(conv_int8_weights_bytes(s, kernels))));
+  const int8_t* from = w.as<int8_t>();
+  return [=](const Run& run) { pack_conv_int8(s, from, scales, bias, packed, run.kernels); };
+}
+
+KernelCall convolve_int8_call(Words words, const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs,
+                              const Kernels& kernels) {
+  const ConvShape s = convolution_of(words).shape;
+  const Ending ending = ending_of(words);
+  words.end();
+  need_counts(inputs, ending.residual ? 3 : 2, outputs, 2);
+  if (!supports_int8(s)) throw ValueError("the kernels do not do this convolution in 8 bits");
+  const Layout in = layout_of(true, s.batch, s.in_channels, s.in_height, s.in_width, kernels);
+  const Layout out = layout_of(true, s.batch, s.out_channels, s.out_height, s.out_width, kernels);
+  const float* x = floats(inputs, 0, in.count);
+  const float* packed = floats(inputs, 1, static_cast<int64_t>(floats_for(conv_int8_weights_bytes(s, kernels))));
+  Epilogue epilogue{ending.activation, ending.low, ending.high, nullptr, out.picture};
+  if (ending.residual) epilogue.residual = floats(inputs, 2, out.count);
+  float* y = room(outputs, 0, out.count);
+  float* workspace = room(outputs, 1, static_cast<int64_t>(floats_for(conv_int8_workspace_bytes(s, kernels))));
+  return [=](const Run& run) { convolve_int8(s, x, in.picture, packed, epilogue, y, out.picture, workspace, run); };
 }
 
 // batch, channels, height, width
@@ -193,6 +229,8 @@ KernelCall kernel_call(int64_t id, std::span<const int64_t> words, const std::ve
   switch (id) {
     case plan::convolve: return convolve_call(read, inputs, outputs, kernels, threads);
     case plan::pack_convolution: return pack_convolution_call(read, inputs, outputs, kernels);
+    case plan::pack_conv_int8: return pack_conv_int8_call(read, inputs, outputs, kernels);
+    case plan::convolve_int8: return convolve_int8_call(read, inputs, outputs, kernels);
     case plan::to_blocked: return layout_call(read, inputs, outputs, kernels, true);
     case plan::to_plain: return layout_call(read, inputs, outputs, kernels, false);
     case plan::pool_picture: return pool_call(read, inputs, outputs, kernels);
@@ -204,8 +242,13 @@ KernelCall kernel_call(int64_t id, std::span<const int64_t> words, const std::ve
 
 std::pair<int64_t, int64_t> kernel_floats(int64_t id, std::span<const int64_t> given, const Kernels& kernels, int threads) {
   Words words(given);
-  if (id != plan::convolve) return product_floats(id, words, kernels, threads);
+  if (id != plan::convolve && id != plan::convolve_int8) return product_floats(id, words, kernels, threads);
   const Convolution conv = convolution_of(words);
+  if (id == plan::convolve_int8) {
+    if (!supports_int8(conv.shape)) return {-1, -1};
+    return {static_cast<int64_t>(floats_for(conv_int8_weights_bytes(conv.shape, kernels))),
+            static_cast<int64_t>(floats_for(conv_int8_workspace_bytes(conv.shape, kernels)))};
+  }
   if (!supports(conv, kernels)) return {-1, -1};
   return {static_cast<int64_t>(weights_floats(conv, kernels)), static_cast<int64_t>(workspace_floats(conv, kernels, threads))};
 }

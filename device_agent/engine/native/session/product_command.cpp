@@ -88,8 +88,6 @@ KernelCall packed_product_call(Words words, const std::vector<Tensor>& inputs, c
   return [=](const Run& run) { multiply(product, packed, workspace, run); };
 }
 
-size_t floats_for(size_t bytes) { return (bytes + sizeof(float) - 1) / sizeof(float); }
-
 // k, n; weights (k, n) of int8 with any strides, their scales, and maybe a bias
 KernelCall pack_int8_call(Words words, const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs,
                           const Kernels& kernels) {
@@ -126,8 +124,12 @@ KernelCall row_product_call(Words words, const std::vector<Tensor>& inputs, cons
   RowProduct rows{};
   rows.product = product_of(words, inputs, outputs, biased ? 2 : 1);
   const auto [m, n, k] = std::tuple{rows.product.m, rows.product.n, rows.product.k};
-  const Tensor& b = matrix(inputs, 1, k, n);
-  rows.b = b.as<float>();
+  const Tensor& b = inputs[1];
+  rows.side = b.dtype() == Dtype::bfloat16 ? RowSide::bfloat16 : b.dtype() == Dtype::float16 ? RowSide::float16 : RowSide::float32;
+  if (rows.side == RowSide::float32) matrix(inputs, 1, k, n);
+  else if (m > half_rows_max || !(b.shape() == Dims{static_cast<int64_t>(k), static_cast<int64_t>(n)}))
+    throw ValueError("row_product takes a few rows by a matrix of 16-bit floats");
+  rows.b = b.data();
   rows.b_row = b.strides()[0], rows.b_column = b.strides()[1];
   if (rows.product.a_column != 1 || (rows.b_row != 1 && rows.b_column != 1))
     throw ValueError("row_product takes sides whose rows or columns are contiguous");
