@@ -5,7 +5,7 @@ namespace {
 
 // By the machine's own instruction where it has one.
 template <int N>
-inline bool widened_by_machine(const uint16_t* from, Simd<float, N>& to) {
+inline bool widened_by_machine([[maybe_unused]] const uint16_t* from, [[maybe_unused]] Simd<float, N>& to) {
 #if defined(__AVX512F__)
   if constexpr (N == 16) {
     __m256i halves;
