@@ -4,6 +4,7 @@ Each runs on the engine and on onnxruntime side by side (`Twin`), and what it fi
 """
 
 import io
+import os
 import shutil
 import subprocess
 import wave
@@ -24,6 +25,7 @@ LINES = ("Releases reach every device", "42 phones, 7 tablets", "Shoal runs task
 RATE_HZ = 16_000
 CHUNK, CONTEXT = 512, 64  # samples of a step, and of the one before it that it sees again
 SILENCE_S = 1.0
+SPEAK_S_MAX = 60
 
 
 def drawn() -> Image.Image:
@@ -53,6 +55,8 @@ def recording() -> Array:
         [speaker, "--stdout", "The release has reached every device of the fleet."],
         stdout=subprocess.PIPE,
         check=True,
+        timeout=SPEAK_S_MAX,
+        env={n: v for n, v in os.environ.items() if n != "LD_PRELOAD"},  # sanitizers are for our own code
     )
     with wave.open(io.BytesIO(said.stdout)) as sound:
         rate_hz = sound.getframerate()
