@@ -56,7 +56,8 @@ def recording() -> Array:
         stdout=subprocess.PIPE,
         check=True,
         timeout=SPEAK_S_MAX,
-        env={n: v for n, v in os.environ.items() if n != "LD_PRELOAD"},  # sanitizers are for our own code
+        # The sanitizers are for our own code.
+        env={name: value for name, value in os.environ.items() if name != "LD_PRELOAD"},
     )
     with wave.open(io.BytesIO(said.stdout)) as sound:
         rate_hz = sound.getframerate()
