@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import random
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Self
@@ -134,11 +135,17 @@ class Database:
             await self._reader.dispose()
 
     async def _probe(self, url: sa.URL) -> None:
-        if self.dialect == SQLITE:
+        if self.dialect != SQLITE:
+            return
+        deadline_s = time.monotonic() + self.settings.lock_ms_max / 1000
+        while True:
             try:
-                await asyncio.to_thread(probe_sqlite, url, self.settings)
+                return await asyncio.to_thread(probe_sqlite, url, self.settings)
             except sqlite3.Error as error:
-                raise self._told(error) from error
+                told = self._told(error)
+                if not isinstance(told, DatabaseBusy) or time.monotonic() > deadline_s:
+                    raise told from error
+            await asyncio.sleep(self.settings.backoff_ms * self._jitter.uniform(0.5, 1.5) / 1000)
 
     @asynccontextmanager
     async def _transaction(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:

@@ -33,8 +33,11 @@ def make_engines(url: sa.URL, settings: DatabaseSettings) -> tuple[AsyncEngine, 
 def probe_sqlite(url: sa.URL, settings: DatabaseSettings) -> None:
     """Opens a SQLite file once without the pool, whose driver leaves a thread behind when a file cannot be opened.
 
+    Turns the file to write-ahead logging, too, which it then keeps.
+
     Raises:
-        sqlite3.Error: it cannot be opened, or is no database.
+        sqlite3.Error: it cannot be opened, is no database, or is new and another writes it at this moment: SQLite
+            refuses that at once, with SQLITE_BUSY, whatever the time for locks.
     """
     assert url.database is not None
     path = url.database
@@ -74,7 +77,6 @@ def _sqlite(url: sa.URL, settings: DatabaseSettings, *, connections: int) -> Asy
 
     def prepare(connection: Any, _record: object) -> None:  # noqa: ANN401  driver's type
         connection.isolation_level = None
-        _execute(connection, "PRAGMA journal_mode = WAL")
         # An acknowledged commit survives a power cut, not only a crash of the process.
         _execute(connection, "PRAGMA synchronous = FULL")
         _execute(connection, "PRAGMA foreign_keys = ON")

@@ -16,7 +16,8 @@ class DatabaseSettings:
         lock_ms_max: How long a statement waits for a lock before DatabaseBusy.
         connection_age_s_max: A connection older than this is replaced when next used.
         attempts_max: How often `run` begins again after DatabaseBusy, the first time included.
-        backoff_ms: Wait before the second attempt; doubles with each one, jitter included.
+        backoff_ms: Wait before the second attempt; doubles with each one, jitter included. Also the rest of one
+            that turns a new SQLite file to write-ahead logging while others do.
         ready_s_max: How long the readiness probe may take.
     """
 
