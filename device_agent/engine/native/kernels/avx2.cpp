@@ -8,6 +8,7 @@
 #define REGISTERS 16
 #define PANEL 2
 #define MEMORY_OPERAND 0
+#define STEPS_AHEAD 32
 #define TILE_ROWS 6
 #define TILE_VECTORS 2
 #include "kernels/table.inl.h"

@@ -8,6 +8,7 @@
 #define REGISTERS 32
 #define PANEL 4
 #define MEMORY_OPERAND 1
+#define STEPS_AHEAD 16
 #define TILE_ROWS 14
 #define TILE_VECTORS 2
 #include "kernels/table.inl.h"

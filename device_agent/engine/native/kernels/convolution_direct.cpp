@@ -3,7 +3,8 @@
 // Weights are packed as panels (group, panel, k, vectors * lanes) with k in the order in which the tile reads pixels:
 // direct (block of in-channels, kernel row, kernel column, channel), planar (channel, kernel row, kernel column). The
 // padded input is copied once into the workspace, so that no tile knows of borders. k runs in passes that keep a panel's
-// weights in the second-level cache while the tiles of a piece go over them.
+// weights in the second-level cache while the tiles of a piece go over them; a picture that has no room beside them is
+// taken part by part.
 #include "kernels/convolution_parts.h"
 #include "kernels/parallel.h"
 
@@ -11,7 +12,8 @@ namespace shoal {
 
 namespace {
 
-constexpr size_t pass_bytes = 96 * 1024;  // of weights in a pass; a second-level cache has room for two
+constexpr size_t pass_bytes = 96 * 1024;   // of weights in a pass; a second-level cache has room for two
+constexpr size_t near_floats = 40 * 1024;  // of a picture that a second-level cache keeps beside them
 
 struct Layout {
   size_t lanes, in_group, out_group;   // channels a group
@@ -72,11 +74,12 @@ struct Job {
     const auto line = static_cast<ptrdiff_t>(s.dilation_height) * in_picture.row;
     const auto tap = static_cast<ptrdiff_t>(s.dilation_width) * in_picture.pixel;
     if (layout.planar && s.dilation_width == 1 && in_picture.pixel == 1)
-      return {blocks, s.kernel_height, 1, s.kernel_width, s.kernel_width, in_picture.block, line, tap};
-    if (layout.planar) return {blocks, s.kernel_height, s.kernel_width, 1, 1, in_picture.block, line, tap};
+      return {blocks, s.kernel_height, 1, s.kernel_width, s.kernel_width, in_picture.block, line, tap, 0};
+    if (layout.planar) return {blocks, s.kernel_height, s.kernel_width, 1, 1, in_picture.block, line, tap, 0};
     const size_t tail = layout.in_group - (layout.in_blocks - 1) * layout.lanes;
-    return {blocks, s.kernel_height, s.kernel_width, layout.lanes, last ? tail : layout.lanes, in_picture.block, line,
-            tap};
+    const size_t last_run = last ? tail : layout.lanes;
+    if (s.kernel_height * s.kernel_width == 1) return reach_over(blocks, layout.lanes, last_run, in_picture.block);
+    return {blocks, s.kernel_height, s.kernel_width, layout.lanes, last_run, in_picture.block, line, tap, 0};
   }
 
   void piece(size_t group, size_t panel, size_t first, size_t last) const;
@@ -125,6 +128,15 @@ void Job::piece(size_t group, size_t panel, size_t first, size_t last) const {
   }
 }
 
+// Into how many parts a picture is cut, each for all panels in turn, where that brings less from afar than the whole
+// picture for every panel does; 1 where it does not.
+size_t picture_parts(const Layout& layout, const Picture& picture) {
+  const size_t in_floats = layout.in_blocks * static_cast<size_t>(picture.block);
+  const size_t weights = layout.k * layout.out_blocks() * layout.lanes;
+  const size_t parts = pieces_of(in_floats, near_floats);
+  return in_floats + weights * parts < in_floats * layout.panels.count + weights ? parts : 1;
+}
+
 bool run_image(const Job& job, const Run& run) {
   const Layout& layout = job.layout;
   const auto tiles_of = [&](size_t panel) {
@@ -133,10 +145,15 @@ bool run_image(const Job& job, const Run& run) {
   const size_t panels = job.conv.shape.groups * layout.panels.count;
   const double flops = 2.0 * static_cast<double>(job.rows * job.columns * layout.k) *
                        static_cast<double>(layout.panels.size(0) * layout.lanes);
-  const size_t chunks = chunks_of(tiles_of(0), panels, flops, run.threads());
-  return share(run, panels * chunks, [&](size_t index, int) {
-    const size_t group = index / chunks / layout.panels.count, panel = index / chunks % layout.panels.count;
-    const size_t tiles = tiles_of(panel), chunk = index % chunks;
+  const size_t by_cache = picture_parts(layout, job.in_picture);
+  size_t chunks = chunks_of(tiles_of(0), panels, flops, run.threads());
+  if (by_cache > 1) chunks = std::max(chunks, std::min(tiles_of(0), by_cache));
+  const size_t of_group = chunks * layout.panels.count;
+  return share(run, job.conv.shape.groups * of_group, [&](size_t index, int) {
+    const size_t group = index / of_group, at = index % of_group;
+    const size_t panel = by_cache > 1 ? at % layout.panels.count : at / chunks;
+    const size_t chunk = by_cache > 1 ? at / layout.panels.count : at % chunks;
+    const size_t tiles = tiles_of(panel);
     job.piece(group, panel, chunk * tiles / chunks, (chunk + 1) * tiles / chunks);
   });
 }

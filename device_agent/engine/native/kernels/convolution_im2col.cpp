@@ -103,7 +103,7 @@ struct Job {
     const size_t vectors = layout.width / static_cast<size_t>(kernels.lanes);
     const Parts parts = this->parts();
     Tile tile{};
-    tile.reach = {1, 1, 1, depth, depth, 0, 0, 0};
+    tile.reach = {1, 1, 1, depth, depth, 0, 0, 0, 0};
     tile.a_row = static_cast<ptrdiff_t>(layout.pitch);
     tile.b = patches;
     tile.b_step = step;

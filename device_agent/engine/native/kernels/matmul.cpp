@@ -68,7 +68,7 @@ void rows_of_panel(const Product& product, const float* a, ptrdiff_t a_row, cons
   const Parts passes(std::max<size_t>(product.k, 1), depth);
   for (size_t pass = 0; pass < passes.count; ++pass) {
     const size_t k0 = passes.begin(pass), run = product.k == 0 ? 0 : passes.size(pass);
-    tile.reach = {1, 1, 1, run, run, 0, 0, 0};
+    tile.reach = {1, 1, 1, run, run, 0, 0, 0, 0};
     tile.b = panel + k0 * width;
     tile.accumulate = product.accumulate || pass > 0;
     tile.finish = pass + 1 == passes.count;

@@ -8,6 +8,7 @@
 #define REGISTERS 32
 #define PANEL 3
 #define MEMORY_OPERAND 0
+#define STEPS_AHEAD 16
 #define TILE_ROWS 8
 #define TILE_VECTORS 3
 #include "kernels/table.inl.h"

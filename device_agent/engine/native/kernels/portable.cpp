@@ -6,6 +6,7 @@
 #define REGISTERS 16
 #define PANEL 2
 #define MEMORY_OPERAND 0
+#define STEPS_AHEAD 16
 #define TILE_ROWS 4
 #define TILE_VECTORS 4
 #include "kernels/table.inl.h"

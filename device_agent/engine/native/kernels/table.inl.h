@@ -1,5 +1,6 @@
 // The table of one level: LANES floats a vector, tiles of TILE_ROWS by TILE_VECTORS vectors. Its includer sets these, and
-// for the tiles of kernels/tile.h BLOCK floats a vector, REGISTERS of the machine, PANEL vectors and MEMORY_OPERAND.
+// for the tiles of kernels/tile.h BLOCK floats a vector, REGISTERS of the machine, PANEL vectors, MEMORY_OPERAND, and
+// STEPS_AHEAD, at which B is asked for.
 #if defined(__AVX2__)
 #include <immintrin.h>
 #endif

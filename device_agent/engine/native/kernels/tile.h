@@ -22,7 +22,15 @@ struct Reach {
   size_t blocks, lines, taps;  // 1 at least, each
   size_t run, last_run;        // floats in a row; in the last block
   ptrdiff_t block, line, tap;  // from one to the next
+  ptrdiff_t soon;              // from a run to what is asked for ahead of its turn; 0: what a cache foresees by itself
 };
+
+// A run in each of `blocks` blocks of channels, one channel after another. As taps, which cost less to step over than
+// blocks do, where all runs are equally long.
+inline Reach reach_over(size_t blocks, size_t run, size_t last_run, ptrdiff_t block) {
+  if (run == last_run) return {1, 1, blocks, run, run, 0, 0, block, block};
+  return {blocks, 1, 1, run, last_run, block, 0, 0, 0};
+}
 
 struct Tile {
   Reach reach;

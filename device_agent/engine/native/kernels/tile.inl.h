@@ -6,7 +6,7 @@
 namespace shoal {
 namespace {
 
-constexpr int steps_ahead = 16;  // 8, 24 and 48 were no better
+constexpr int line_floats = 16;  // of a line of a cache
 
 // The vector at `from`, of which `n` floats exist.
 template <int N>
@@ -148,7 +148,7 @@ void tile_in_registers(const Tile& t) {
   constexpr int groups = (R + 3) / 4;
   const ptrdiff_t row = t.a_row;
   const ptrdiff_t row3 = 3 * row;
-  const ptrdiff_t step = t.b_step, ahead = steps_ahead * step;
+  const ptrdiff_t step = t.b_step, ahead = STEPS_AHEAD * step;
   const float* b = t.b;
   const float* of_block = t.a;
   for (size_t block = 1; block <= t.reach.blocks; ++block, of_block += t.reach.block) {
@@ -157,6 +157,9 @@ void tile_in_registers(const Tile& t) {
     for (size_t line = 0; line < t.reach.lines; ++line, of_line += t.reach.line) {
       const float* of_tap = of_line;
       for (size_t tap = 0; tap < t.reach.taps; ++tap, of_tap += t.reach.tap) {
+        if (t.reach.soon != 0)
+#pragma GCC unroll 16
+          for (int r = 0; r < R; ++r) __builtin_prefetch(of_tap + t.reach.soon + r * row);
         const float* group[groups];
 #pragma GCC unroll 4
         for (int g = 0; g < groups; ++g) group[g] = of_tap + 4 * g * row;
@@ -165,7 +168,7 @@ void tile_in_registers(const Tile& t) {
 #pragma GCC unroll 8
           for (int v = 0; v < V; ++v) {
             columns[v] = F::load(b + v * N);
-            __builtin_prefetch(b + ahead + v * N);
+            if (v * N % line_floats == 0) __builtin_prefetch(b + ahead + v * N);
           }
 #pragma GCC unroll 16
           for (int r = 0; r < R; ++r) {

@@ -82,7 +82,7 @@ void tile_int8_in_registers(const TileInt8& t) {
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) {
         __builtin_memcpy(&columns[v].v, b + v * N * 4, sizeof(columns[v].v));
-        __builtin_prefetch(b + (steps_ahead * V + v) * N * 4);
+        __builtin_prefetch(b + (STEPS_AHEAD * V + v) * N * 4);
       }
 #pragma GCC unroll 16
       for (int r = 0; r < R; ++r) {

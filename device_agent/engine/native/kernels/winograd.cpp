@@ -92,7 +92,7 @@ void Job::multiply(size_t point, size_t panel, size_t count) const {
   const Parts rows(count, tile_rows(kernels, vectors));
   const auto block = static_cast<ptrdiff_t>(layout.parts_at_once * layout.lanes);
   Tile tile{};
-  tile.reach = {layout.in_blocks, 1, 1, layout.lanes, k - (layout.in_blocks - 1) * layout.lanes, block, 0, 0};
+  tile.reach = reach_over(layout.in_blocks, layout.lanes, k - (layout.in_blocks - 1) * layout.lanes, block);
   tile.a_row = kernels.lanes;
   tile.b_step = static_cast<ptrdiff_t>(width);
   tile.b = packed + layout.out_blocks * layout.lanes + (point * layout.out_blocks + first) * layout.lanes * k;
