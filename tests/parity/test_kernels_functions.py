@@ -39,7 +39,7 @@ CASES: dict[str, tuple[Callable[[Doubles], Doubles], float, float, float, float]
     "sigmoid": (lambda x: 1 / (1 + np.exp(-x)), 0, 0, 4e-7, 1e-38),
     "silu": (lambda x: x / (1 + np.exp(-x)), 0, 0, 4e-7, 1e-36),
     "tanh": (np.tanh, 0, 0, 4e-7, 0),
-    "gelu": (_gelu, 0, 0, 4e-7, 4e-7),
+    "gelu": (_gelu, 0, 0, 4e-7, 8e-7),
     "gelu_tanh": (_gelu_tanh, 0, 0, 4e-7, 6e-7),
     "hard_swish": (lambda x: x * np.clip(x / 6 + 0.5, 0, 1), 0, 0, 3e-7, 3e-7),
     "hard_sigmoid": (lambda x: np.clip(0.2 * x + 0.5, 0, 1), 0.2, 0.5, 3e-7, 1e-7),

@@ -30,6 +30,7 @@ PLANAR_CHANNELS_MAX = 4  # a first layer; more channels are cheaper in blocks
 
 # What else costs a part of what a call of a tile does; fitted together with P, B1, B2 and S.
 RUN_CALLS = 0.04  # a run of neighbouring floats within a tile
+BLOCK_CALLS = 0.01  # the same of a block of channels, where a run is nothing else
 TRANSFORM_CALLS = 0.2  # a Winograd transform of one part of one block
 SPILLED_FLOPS = (
     1.3  # an operation of a transform of side 8, whose 64 vectors no register file holds
@@ -429,11 +430,13 @@ def _direct(shape: ConvolutionShape, machine: Machine, *, planar: bool) -> Choic
     padded *= shape.groups * shape.batch * shape.read_height * shape.read_width * FLOAT_BYTES
     # Planar: a run is a kernel row of a channel; else the channels of a block under one kernel position.
     runs = inner * shape.kernel_height if planar else ceil(inner / machine.lanes) * shape.taps
+    whole = shape.taps == 1 and inner % machine.lanes == 0
+    of_run = BLOCK_CALLS if whole and not planar else RUN_CALLS
     quantity = Quantity(
         flops=one.flops,
         near_bytes=one.near_bytes + (2 * padded if shape.pads else 0),
         far_bytes=0.0,
-        calls=one.calls + one.calls / passes * runs * RUN_CALLS,
+        calls=one.calls + one.calls / passes * runs * of_run,
     )
     return Choice(
         algorithm="planar" if planar else "direct",

@@ -3,6 +3,21 @@
 namespace shoal {
 namespace {
 
+// The vector at `from`, of which `n` floats exist.
+template <int N>
+inline Simd<float, N> load_part(const float* from, size_t n) {
+  float whole[N] = {};
+  for (size_t i = 0; i < n; ++i) whole[i] = from[i];
+  return Simd<float, N>::load(whole);
+}
+
+template <int N>
+inline void store_part(Simd<float, N> x, float* to, size_t n) {
+  float whole[N];
+  x.store(whole);
+  for (size_t i = 0; i < n; ++i) to[i] = whole[i];
+}
+
 template <typename T, int N, typename F>
 inline void map_binary(const T* a, ptrdiff_t sa, const T* b, ptrdiff_t sb, T* out, size_t n, F f) {
   using V = Simd<T, N>;
@@ -92,7 +107,11 @@ template <typename T, int N, typename F>
 inline void map_unary(const T* x, T* out, size_t n, F f) {
   size_t i = 0;
   for (; i + N <= n; i += N) f(Simd<T, N>::load(x + i)).store(out + i);
-  for (; i < n; ++i) f(Simd<T, 1>{x[i]}).store(out + i);
+  if constexpr (N > 1 && sizeof(T) == sizeof(float) && static_cast<T>(0.5) != 0) {  // one instance of a long function
+    if (i < n) store_part<N>(f(load_part<N>(x + i, n - i)), out + i, n - i);
+  } else {
+    for (; i < n; ++i) f(Simd<T, 1>{x[i]}).store(out + i);
+  }
 }
 
 // What integers and floats share; clip keeps not-a-number.

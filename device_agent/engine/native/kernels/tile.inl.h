@@ -8,21 +8,6 @@ namespace {
 
 constexpr int line_floats = 16;  // of a line of a cache
 
-// The vector at `from`, of which `n` floats exist.
-template <int N>
-inline Simd<float, N> load_part(const float* from, size_t n) {
-  float whole[N] = {};
-  for (size_t i = 0; i < n; ++i) whole[i] = from[i];
-  return Simd<float, N>::load(whole);
-}
-
-template <int N>
-inline void store_part(Simd<float, N> x, float* to, size_t n) {
-  float whole[N];
-  x.store(whole);
-  for (size_t i = 0; i < n; ++i) to[i] = whole[i];
-}
-
 // Vectors of columns, whole ones but for a last part.
 template <int N, int V, int R>
 struct Columns {
@@ -125,16 +110,26 @@ inline void end_tile(Simd<float, N> (&acc)[R][V], const Tile& t) {
   store_rows<N, V, R, Part>(acc, t);
 }
 
-// The functions that are too long to be unrolled over a tile go over what was stored, which is near still.
+// The functions that are too long to be unrolled over a tile go over what was stored, which is near still, by the longest
+// lines that there are.
 template <int N>
 __attribute__((noinline)) void activate_stored(const Tile& t, int vectors, int rows) {
-  for (int v = 0; v < vectors; ++v)
-    for (int r = 0; r < rows; ++r) {
-      float* at = t.c + r * t.c_row + v * t.c_block;
-      const size_t before = static_cast<size_t>(v) * N;
-      if (t.width <= before) return;
-      activate_line<N>(t.activation, at, at, less_of(N, t.width - before), t.low, t.high);
+  const auto line = [&t](float* at, size_t n) { activate_line<N>(t.activation, at, at, n, t.low, t.high); };
+  if (t.c_block == N) {
+    for (int r = 0; r < rows; ++r) line(t.c + r * t.c_row, t.width);
+    return;
+  }
+  for (int v = 0; v < vectors; ++v) {
+    const size_t before = static_cast<size_t>(v) * N;
+    if (t.width <= before) return;
+    const size_t width = less_of(N, t.width - before);
+    float* at = t.c + v * t.c_block;
+    if (t.c_row == N && width == N) {
+      line(at, static_cast<size_t>(rows) * N);
+    } else {
+      for (int r = 0; r < rows; ++r) line(at + r * t.c_row, width);
     }
+  }
 }
 
 template <int N, int V, int R>
