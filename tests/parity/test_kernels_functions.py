@@ -87,3 +87,22 @@ def test_logarithm(level: Level) -> None:
     with np.errstate(all="ignore"):
         want = np.log(x.astype(np.float64)).astype(np.float32)
     np.testing.assert_allclose(np.asarray(out).ravel(), want, rtol=3e-7, atol=6e-8)
+
+
+@every_level
+@pytest.mark.parametrize("power", [quarters / 4 for quarters in range(1, 17)])
+def test_powers_of_quarters(power: float, level: Level) -> None:
+    ends = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, -1.0, -2.5]
+    x = np.concatenate([np.geomspace(1e-9, 1e9, 5_001), ends]).astype(np.float32)
+    steps = [("power", 0, 0, 8, "none", power, 0.0)]
+    out, _ = _core.kernel_chain([tensor_of(x)], steps, (1, 1, len(x)), level=level)
+    with np.errstate(all="ignore"):
+        want = np.power(x.astype(np.float64), np.full(len(x), power)).astype(np.float32)
+    np.testing.assert_allclose(np.asarray(out).ravel(), want, rtol=3e-7, atol=1e-38)
+
+
+@pytest.mark.parametrize("power", [0.0, -0.5, 0.3, 4.25, 1e30, np.nan, np.inf])
+def test_other_powers_are_refused(power: float) -> None:
+    steps = [("power", 0, 0, 8, "none", power, 0.0)]
+    with pytest.raises(ValueError, match="chain"):
+        _core.kernel_chain([tensor_of(np.ones(4, np.float32))], steps, (1, 1, 4))

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from device_agent.engine.model import Model
 from tests.helpers.arrays import LEVELS, Array, Level
 from tests.helpers.parity import compiled, ours, steps_of, wanted
 
@@ -32,7 +33,7 @@ steps = st.lists(
     st.one_of(
         st.tuples(st.sampled_from(UNARY), st.none(), st.just(False)),
         st.tuples(st.sampled_from(BINARY), st.sampled_from(BESIDE), st.booleans()),
-        st.tuples(st.just("Clip"), st.none(), st.just(False)),
+        st.tuples(st.sampled_from(["Clip", "Pow"]), st.none(), st.just(False)),
     ),
     min_size=1,
     max_size=10,
@@ -52,11 +53,13 @@ def graph_of(row: Steps) -> tuple[bytes, dict[str, Array]]:
             inputs = [f"i{i}", at] if first and op != "Div" else [at, f"i{i}"]
         if op == "Clip":
             inputs += ["low", "high"]
+        if op == "Pow":
+            inputs += ["two"]
         at = "y" if i == len(row) - 1 else f"t{i}"
         nodes.append(helper.make_node(op, inputs, [at]))
     bounds = [
         numpy_helper.from_array(np.array(n, np.float32), name)
-        for name, n in (("low", -0.75), ("high", 0.8))
+        for name, n in (("low", -0.75), ("high", 0.8), ("two", 2.0))
     ]
     ports = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, array.shape)
@@ -150,6 +153,12 @@ def test_numbers_at_the_edges_come_out_as_from_single_steps(threads: int) -> Non
     np.testing.assert_array_equal(got, wanted(data, feeds)[0])
 
 
+def is_chain(model: Model) -> bool:
+    """Whether a model of one step is a chain's kernel."""
+    (stage,) = model.plans()
+    return (211).to_bytes(8, "little") in stage.plan.words
+
+
 def test_many_elements_alone_use_both_threads() -> None:
     """One step of many elements is worth a chain of its own where there are two threads."""
     data = whole([helper.make_node("Sigmoid", ["x"], ["y"])], [64, 1024], "y")
@@ -159,6 +168,15 @@ def test_many_elements_alone_use_both_threads() -> None:
         held = compiled(data, threads=threads)
         (got,) = ours(held, {"x": x})
         np.testing.assert_allclose(got, want, rtol=1e-5)
-        (stage,) = held.plans()
-        kernel = (211).to_bytes(8, "little") in stage.plan.words
-        assert kernel == (threads == 2)
+        assert is_chain(held) == (threads == 2)
+
+
+@pytest.mark.parametrize("power", [2.0, 3.0, 0.75, 0.5, 0.3, -1.0, 4.25])
+def test_powers_by_quarters_are_chains(power: float) -> None:
+    exponent = helper.make_node("Constant", [], ["p"], value_float=power)
+    data = whole([exponent, helper.make_node("Pow", ["x", "p"], ["y"])], [3, 50], "y")
+    x = np.random.default_rng(3).uniform(0, 3, (3, 50)).astype(np.float32)
+    held = compiled(data)
+    (got,) = ours(held, {"x": x})
+    np.testing.assert_allclose(got, wanted(data, {"x": x})[0], rtol=1e-6)
+    assert is_chain(held) == (power in (2.0, 3.0, 0.75, 0.5))

@@ -15,7 +15,7 @@ from math import inf
 
 from device_agent.engine.ops import Dtype
 from device_agent.engine.plan.arithmetic import word_of
-from device_agent.engine.plan.fuse import Readers
+from device_agent.engine.plan.fuse import Readers, scalar_of
 from device_agent.engine.plan.ir import Operand, Shape, Step, Value, spread
 from device_agent.engine.plan.region import strides_of
 from device_agent.engine.plan.target import CLIP, NONE, SIGMOID, TANH
@@ -23,8 +23,9 @@ from device_agent.engine.plan.target import CLIP, NONE, SIGMOID, TANH
 # As native/kernels/chain_step.h has them.
 _BINARY = {"add": 0, "subtract": 1, "multiply": 2, "divide": 3}
 _ACTIVATE = 6
-_UNARY = {"negative": 7, "absolute": 8, "sqrt": 10}
+_UNARY = {"negative": 7, "absolute": 8, "sqrt": 10, "power": 13}
 _ACTIVATIONS = {"relu": CLIP, "clip": CLIP, "sigmoid": SIGMOID, "tanh": TANH}
+QUARTERS_MAX = 16  # of a power
 INPUTS_MAX = 8
 STEPS_MAX = 16
 AXES = 3
@@ -44,7 +45,7 @@ def chained(steps: Sequence[Step], outputs: Sequence[Value], threads: int) -> li
             continue
         parts = _grown(step, readers)
         shared = threads > 1 and step.outputs[0].size >= ALONE_MIN
-        worth = len(parts) > 1 or shared or _repeats_within(step)
+        worth = len(parts) > 1 or shared or step.op == "power" or _repeats_within(step)
         made = _chain_of(parts) if worth else None
         if made is not None:
             taken.update(map(id, parts))
@@ -59,9 +60,20 @@ def _chainable(step: Step) -> bool:
     known = step.op in _BINARY or step.op in _UNARY or step.op in _ACTIVATIONS
     if not known or len(step.outputs) != 1 or step.outputs[0].constant:
         return False
+    if step.op == "power" and not _is_quarters(scalar_of(step.operands[1])):
+        return False
     return bool(step.outputs[0].size) and all(
-        operand[1] == Dtype.FLOAT32 and min(operand[4], default=0) >= 0 for operand in step.operands
+        operand[1] == Dtype.FLOAT32 and min(operand[4], default=0) >= 0 for operand in _read(step)
     )
+
+
+def _is_quarters(power: float | None) -> bool:
+    return power is not None and 4 * power in range(1, QUARTERS_MAX + 1)
+
+
+def _read(step: Step) -> Sequence[Operand]:
+    """What a step reads run by run; a power's exponent is a number of the step itself."""
+    return step.operands[:1] if step.op == "power" else step.operands
 
 
 def _repeats_within(step: Step) -> bool:
@@ -69,7 +81,7 @@ def _repeats_within(step: Step) -> bool:
     shape = step.outputs[0].shape
     return step.outputs[0].size >= REPEATED_MIN and any(
         any(row[i] == 0 and n > 1 and any(row[i + 1 :]) for i, n in enumerate(shape))
-        for row in (spread(operand, shape) for operand in step.operands)
+        for row in (spread(operand, shape) for operand in _read(step))
     )
 
 
@@ -81,7 +93,7 @@ def _grown(first: Step, readers: Readers) -> list[Step]:
         follower = readers.only(value)
         if follower is None or not _chainable(follower):
             break
-        (mine,) = (operand for operand in follower.operands if operand[0] is value)
+        (mine,) = (operand for operand in _read(follower) if operand[0] is value)
         straight = mine[3] == 0 and mine[4] == strides_of(mine[2])
         if mine[2] != value.shape or follower.outputs[0].shape != value.shape or not straight:
             break
@@ -97,7 +109,7 @@ def _inputs(parts: Sequence[Step]) -> list[Operand]:
     inner = {id(step.outputs[0]) for step in parts}
     found: dict[object, Operand] = {}
     for step in parts:
-        for operand in step.operands:
+        for operand in _read(step):
             if id(operand[0]) not in inner:
                 found.setdefault((id(operand[0]), *operand[1:]), operand)
     return list(found.values())
@@ -138,8 +150,7 @@ def _chain_of(parts: Sequence[Step]) -> Step | None:
     made: dict[int, int] = {}
     for i, step in enumerate(parts):
         places = [
-            made[id(o[0])] if id(o[0]) in made else registers[id(o[0]), *o[1:]]
-            for o in step.operands
+            made[id(o[0])] if id(o[0]) in made else registers[id(o[0]), *o[1:]] for o in _read(step)
         ]
         made[id(step.outputs[0])] = to = len(inputs) + i
         operation, activation = _operation(step.op)
@@ -158,6 +169,8 @@ def _operation(op: str) -> tuple[int, int]:
 def _bounds(step: Step) -> list[int]:
     if step.op == "relu":
         return [word_of(0.0), word_of(inf)]
+    if step.op == "power":
+        return [word_of(scalar_of(step.operands[1]) or 0.0), word_of(0.0)]
     return list(step.attributes) if step.op == "clip" else [word_of(0.0), word_of(0.0)]
 
 

@@ -427,7 +427,7 @@ PyObject* softmax_rows(PyObject* module, PyObject* args, PyObject* names) {
 ChainOp chain_op_named(const std::string& name) {
   static constexpr const char* names[] = {"add",     "subtract", "multiply", "divide", "maximum",     "minimum",
                                           "activate", "negative", "absolute", "square", "square_root", "reciprocal",
-                                          "logarithm"};
+                                          "logarithm", "power"};
   for (size_t i = 0; i < std::size(names); ++i)
     if (name == names[i]) return static_cast<ChainOp>(i);
   throw ValueError("no step '" + name + "' of a chain");

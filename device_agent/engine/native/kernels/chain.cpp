@@ -15,6 +15,11 @@ constexpr size_t registers_max = chain_inputs_max + chain_steps_max;
 
 bool is_binary(ChainOp op) { return op <= ChainOp::minimum; }
 
+bool has_power(const ChainStep& step) {
+  const float quarters = 4 * step.low;
+  return quarters >= 1 && quarters <= power_quarters_max && quarters == static_cast<float>(static_cast<int>(quarters));
+}
+
 // The registers of one worker: what is read from memory as it lies needs no copy.
 struct Registers {
   alignas(64) std::array<std::array<float, chain_run>, registers_max> rooms;
@@ -76,6 +81,7 @@ bool chain_fits(const Chain& chain) {
   for (const ChainStep& step : chain.steps) {
     const auto has = [&](uint8_t at) { return at < registers_max && (written >> at & 1) != 0; };
     if (!has(step.a) || (is_binary(step.op) && !has(step.b))) return false;
+    if (step.op == ChainOp::power && !has_power(step)) return false;
     if (step.to < chain.inputs.size() || step.to >= registers_max) return false;
     written |= 1u << step.to;
   }

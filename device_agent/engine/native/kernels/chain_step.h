@@ -11,7 +11,10 @@ enum class ChainOp : uint8_t {
   add, subtract, multiply, divide, maximum, minimum,  // of a and b
   activate,                                           // a by `activation`, with low and high
   negative, absolute, square, square_root, reciprocal, logarithm,
+  power,  // a to the `low`th, some quarters
 };
+
+constexpr int power_quarters_max = 16;
 
 struct ChainStep {
   ChainOp op;

@@ -200,7 +200,7 @@ KernelCall chain_call(Words words, const std::vector<Tensor>& inputs, const std:
     owned.inputs.push_back(input);
   }
   const size_t count = static_cast<size_t>(words.next(1, static_cast<int64_t>(chain_steps_max)));
-  constexpr int64_t operations = static_cast<int64_t>(ChainOp::logarithm);
+  constexpr int64_t operations = static_cast<int64_t>(ChainOp::power);
   constexpr int64_t registers = static_cast<int64_t>(chain_inputs_max + chain_steps_max) - 1;
   for (size_t i = 0; i < count; ++i) {
     ChainStep step{};
