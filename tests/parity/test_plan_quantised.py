@@ -93,12 +93,18 @@ def model_of(case: Case, x: Array, w: Array, rest: Array) -> bytes:
     return onnx_model(nodes, ports, ["y"], constants)
 
 
-def built(case: Case) -> tuple[bytes, bytes, dict[str, Array], dict[str, Array]]:
-    """The model, one of rounded weights, feeds, and feeds that were rounded."""
+def numbers(case: Case) -> tuple[Array, Array, np.random.Generator]:
+    """The picture and the weights, and what makes the rest."""
     random = np.random.default_rng(case.size[0] * 31 + case.channels[1])
     (into, out), (kh, kw) = case.channels, case.kernel
     x = random.standard_normal((case.batch, into, *case.size)).astype(np.float32)
-    w = random.standard_normal((out, into, kh, kw)).astype(np.float32)
+    return x, random.standard_normal((out, into, kh, kw)).astype(np.float32), random
+
+
+def built(case: Case) -> tuple[bytes, bytes, dict[str, Array], dict[str, Array]]:
+    """The model, one of rounded weights, feeds, and feeds that were rounded."""
+    x, w, random = numbers(case)
+    out, (kh, kw) = case.channels[1], case.kernel
     (h, wide), (top, left, bottom, right) = case.size, case.pads
     made = (
         (h + top + bottom - case.dilation * (kh - 1) - 1) // case.stride[0] + 1,
@@ -110,13 +116,21 @@ def built(case: Case) -> tuple[bytes, bytes, dict[str, Array], dict[str, Array]]
     return model_of(case, x, w, rest), exact, feeds, feeds | {"x": rounded(x, (1, 2, 3))}
 
 
+def step_of_a_product(case: Case) -> float:
+    """What a result changes by when one number of the picture is rounded the other way."""
+    x, w, _ = numbers(case)
+    return float(np.abs(x).max() / 127 * np.abs(w).max())
+
+
 def compare(case: Case, threads: int, level: Level) -> None:
     data, exact, feeds, rounded_feeds = built(case)
     model = compiled(data, threads=threads, weights=Weights.INT8)
     (got,), (want,) = ours(model, feeds, level=level), wanted(exact, rounded_feeds)
-    # A number between two steps may go either way: one step of one product.
     assert got.shape == want.shape
-    assert np.abs(got - want).max() <= 5e-3 * max(1.0, float(np.abs(want).max()))
+    wrong, size = np.abs(got - want), max(1.0, float(np.abs(want).max()))
+    # A number between two steps may go either way: one step of one product, seldom.
+    assert wrong.max() <= step_of_a_product(case) + 1e-4 * size
+    assert np.median(wrong) <= 1e-5 * size
 
 
 @settings(max_examples=150, deadline=None)

@@ -7,82 +7,115 @@ namespace {
 template <int N>
 using Whole = Simd<int32_t, N>;
 
+// N columns' sums over quads of k, as a level makes them: `Columns` of B are read once for all rows, `add` multiplies them
+// with four bytes of A. At most `rows` by `vectors` of them fit the registers beside what they need.
 #if defined(__AVX512VNNI__)
-inline Whole<16> dot_quads(Whole<16> sum, int32_t a, Whole<16> b) {
-  return {(Whole<16>::Vector)_mm512_dpbusd_epi32((__m512i)sum.v, _mm512_set1_epi32(a), (__m512i)b.v)};
-}
+struct QuadSums {
+  static constexpr int rows = tile_rows_limit, vectors = tile_vectors_max;
+  using Columns = __m512i;
+  __m512i sums = _mm512_setzero_si512();
+
+  static Columns columns(const int8_t* b) { return _mm512_loadu_si512(b); }
+  void add(int32_t a, Columns b) { sums = _mm512_dpbusd_epi32(sums, _mm512_set1_epi32(a), b); }
+  Whole<16> total() const { return {(Whole<16>::Vector)sums}; }
+};
 #elif defined(__AVX512BW__)
 // Even and odd bytes of A apart: a pair's sum then has one product in it and 16 bits hold it.
-inline Whole<16> dot_quads(Whole<16> sum, int32_t a, Whole<16> b) {
-  const __m512i bytes = (__m512i)b.v, ones = _mm512_set1_epi16(1);
-  const __m512i even = _mm512_maddubs_epi16(_mm512_set1_epi32(a & 0x00ff00ff), bytes);
-  const __m512i odd = _mm512_maddubs_epi16(_mm512_set1_epi32(a & static_cast<int32_t>(0xff00ff00)), bytes);
-  const __m512i both = _mm512_add_epi32(_mm512_madd_epi16(even, ones), _mm512_madd_epi16(odd, ones));
-  return {(Whole<16>::Vector)_mm512_add_epi32((__m512i)sum.v, both)};
-}
-#elif defined(__AVX2__)
-inline Whole<8> dot_quads(Whole<8> sum, int32_t a, Whole<8> b) {
-  const __m256i bytes = (__m256i)b.v, ones = _mm256_set1_epi16(1);
-  const __m256i even = _mm256_maddubs_epi16(_mm256_set1_epi32(a & 0x00ff00ff), bytes);
-  const __m256i odd = _mm256_maddubs_epi16(_mm256_set1_epi32(a & static_cast<int32_t>(0xff00ff00)), bytes);
-  const __m256i both = _mm256_add_epi32(_mm256_madd_epi16(even, ones), _mm256_madd_epi16(odd, ones));
-  return {(Whole<8>::Vector)_mm256_add_epi32((__m256i)sum.v, both)};
-}
-#else
-template <int N>
-inline Whole<N> dot_quads(Whole<N> sum, int32_t a, Whole<N> b) {
-#pragma GCC unroll 4
-  for (int byte = 0; byte < 4; ++byte) {
-    const Whole<N> column{(b.v << (24 - 8 * byte)) >> 24};
-    sum = sum + column * Whole<N>::fill(a >> (8 * byte) & 0xff);
+struct QuadSums {
+  static constexpr int rows = tile_rows_limit, vectors = tile_vectors_max;
+  using Columns = __m512i;
+  __m512i sums = _mm512_setzero_si512();
+
+  static Columns columns(const int8_t* b) { return _mm512_loadu_si512(b); }
+  void add(int32_t a, Columns b) {
+    const __m512i ones = _mm512_set1_epi16(1);
+    const __m512i even = _mm512_maddubs_epi16(_mm512_set1_epi32(a & 0x00ff00ff), b);
+    const __m512i odd = _mm512_maddubs_epi16(_mm512_set1_epi32(a & static_cast<int32_t>(0xff00ff00)), b);
+    sums = _mm512_add_epi32(sums, _mm512_add_epi32(_mm512_madd_epi16(even, ones), _mm512_madd_epi16(odd, ones)));
   }
-  return sum;
-}
+  Whole<16> total() const { return {(Whole<16>::Vector)sums}; }
+};
+#elif defined(__AVX2__)
+// Bytes widened to 16 bits, of which pairs are multiplied and summed: half a quad a lane, four columns a vector.
+struct QuadSums {
+  static constexpr int rows = 5, vectors = 1;
+  struct Columns {
+    __m256i first, last;
+  };
+  __m256i first = _mm256_setzero_si256(), last = _mm256_setzero_si256();
+
+  static Columns columns(const int8_t* b) {
+    return {_mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i_u*>(b))),
+            _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i_u*>(b + 16)))};
+  }
+  void add(int32_t a, Columns b) {
+    const __m256i quads = _mm256_unpacklo_epi8(_mm256_set1_epi32(a), _mm256_setzero_si256());
+    first = _mm256_add_epi32(first, _mm256_madd_epi16(quads, b.first));
+    last = _mm256_add_epi32(last, _mm256_madd_epi16(quads, b.last));
+  }
+  Whole<8> total() const {
+    const __m256i halves = _mm256_hadd_epi32(first, last);  // columns 0, 1, 4, 5, 2, 3, 6, 7
+    return {(Whole<8>::Vector)_mm256_permute4x64_epi64(halves, 0b11011000)};
+  }
+};
+#else
+struct QuadSums {
+  static constexpr int rows = tile_rows_limit, vectors = tile_vectors_max;
+  using Columns = Whole<BLOCK>;
+  Whole<BLOCK> sums = Whole<BLOCK>::fill(0);
+
+  static Columns columns(const int8_t* b) {
+    Columns made;
+    __builtin_memcpy(&made.v, b, sizeof(made.v));
+    return made;
+  }
+  void add(int32_t a, Columns b) {
+#pragma GCC unroll 4
+    for (int byte = 0; byte < 4; ++byte)
+      sums = sums + Whole<BLOCK>{(b.v << (24 - 8 * byte)) >> 24} * Whole<BLOCK>::fill(a >> (8 * byte) & 0xff);
+  }
+  Whole<BLOCK> total() const { return sums; }
+};
 #endif
 
-// The sums of one row as floats: scaled, with bias, residual and clip; the last vector may be a part.
-template <int N, int V>
-inline void end_int8_row(const Whole<N> (&sums)[V], const TileInt8& t, int row) {
+// The sums of one row and vector as floats: scaled, with bias, residual and clip; the last vector may be a part.
+template <int N>
+inline void end_int8(Whole<N> sums, const TileInt8& t, int row, int v) {
   using F = Simd<float, N>;
-  for (int v = 0; v < V; ++v) {
-    const size_t before = static_cast<size_t>(v) * N;
-    if (t.width <= before) return;
-    const size_t left = t.width - before;
-    const Whole<N> shift = Whole<N>::load(t.b_sums + before) * Whole<N>::fill(128);
-    F made = to_float(sums[v] - shift) * F::fill(t.a_scales[row]) * F::load(t.b_scales + before);
-    made = made + F::load(t.bias + before);
-    if (t.residual != nullptr) {
-      const float* from = t.residual + row * t.residual_row + v * t.residual_block;
-      made = made + (left >= N ? F::load(from) : load_part<N>(from, left));
-    }
-    if (t.activation == Activation::clip) made = clamped(made, t.low, t.high);
-    float* to = t.c + row * t.c_row + v * t.c_block;
-    if (left >= N) made.store(to);
-    else store_part<N>(made, to, left);
+  const size_t before = static_cast<size_t>(v) * N;
+  if (t.width <= before) return;
+  const size_t left = t.width - before;
+  const Whole<N> shift = Whole<N>::load(t.b_sums + before) * Whole<N>::fill(128);
+  F made = to_float(sums - shift) * F::fill(t.a_scales[row]) * F::load(t.b_scales + before);
+  made = made + F::load(t.bias + before);
+  if (t.residual != nullptr) {
+    const float* from = t.residual + row * t.residual_row + v * t.residual_block;
+    made = made + (left >= N ? F::load(from) : load_part<N>(from, left));
   }
+  if (t.activation == Activation::clip) made = clamped(made, t.low, t.high);
+  float* to = t.c + row * t.c_row + v * t.c_block;
+  if (left >= N) made.store(to);
+  else store_part<N>(made, to, left);
 }
 
+// R rows and V vectors of a tile, from a row and a vector on; its panel has `of` vectors.
 template <int N, int V, int R>
-void tile_int8_in_registers(const TileInt8& t) {
-  Whole<N> sums[R][V];
-#pragma GCC unroll 16
-  for (int r = 0; r < R; ++r)
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) sums[r][v] = Whole<N>::fill(0);
+void tile_int8_in_registers(const TileInt8& t, int first_row, int first, int of) {
+  QuadSums sums[R][V];
   constexpr int groups = (R + 3) / 4;
-  const ptrdiff_t row = t.a_row, row3 = 3 * row;
-  const int8_t* b = t.b;
-  const uint8_t* of_line = t.a;
+  const ptrdiff_t row = t.a_row, row3 = 3 * row, step = static_cast<ptrdiff_t>(of) * N * 4, ahead = STEPS_AHEAD * step;
+  const int8_t* b = t.b + static_cast<ptrdiff_t>(first) * N * 4;
+  const uint8_t* of_line = t.a + first_row * row;
   for (size_t line = 0; line < t.lines; ++line, of_line += t.line) {
     const uint8_t* group[groups];
 #pragma GCC unroll 4
     for (int g = 0; g < groups; ++g) group[g] = of_line + 4 * g * row;
     for (size_t quad = 0; quad < t.quads; ++quad) {
-      Whole<N> columns[V];
+      QuadSums::Columns columns[V];
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) {
-        __builtin_memcpy(&columns[v].v, b + v * N * 4, sizeof(columns[v].v));
-        __builtin_prefetch(b + (STEPS_AHEAD * V + v) * N * 4);
+        columns[v] = QuadSums::columns(b + v * N * 4);
+        __builtin_prefetch(b + ahead + v * N * 4);
       }
 #pragma GCC unroll 16
       for (int r = 0; r < R; ++r) {
@@ -90,23 +123,38 @@ void tile_int8_in_registers(const TileInt8& t) {
         int32_t bytes;
         __builtin_memcpy(&bytes, group[r / 4] + (at == 0 ? 0 : at == 1 ? row : at == 2 ? 2 * row : row3), 4);
 #pragma GCC unroll 8
-        for (int v = 0; v < V; ++v) sums[r][v] = dot_quads(sums[r][v], bytes, columns[v]);
+        for (int v = 0; v < V; ++v) sums[r][v].add(bytes, columns[v]);
       }
 #pragma GCC unroll 4
       for (int g = 0; g < groups; ++g) {
         group[g] += 4;
         asm("" : "+r"(group[g]));
       }
-      b += V * N * 4;
+      b += step;
     }
   }
 #pragma GCC unroll 16
-  for (int r = 0; r < R; ++r) end_int8_row<N, V>(sums[r], t, r);
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) end_int8<N>(sums[r][v].total(), t, first_row + r, first + v);
+}
+
+// R rows from one on, by halves until they fit the registers.
+template <int N, int V, int R>
+inline void tile_int8_rows(const TileInt8& t, int first) {
+  if constexpr (R > QuadSums::rows) {
+    tile_int8_rows<N, V, (R + 1) / 2>(t, first);
+    tile_int8_rows<N, V, R / 2>(t, first + (R + 1) / 2);
+  } else {
+    constexpr int beside = V < QuadSums::vectors ? V : QuadSums::vectors;
+    static_assert(V % beside == 0);
+    for (int v = 0; v < V; v += beside) tile_int8_in_registers<N, beside, R>(t, first, v, V);
+  }
 }
 
 template <int N, int V, int R>
 inline void tile_int8_of(int rows, const TileInt8& t) {
-  if (rows == R) return tile_int8_in_registers<N, V, R>(t);
+  if (rows == R) return tile_int8_rows<N, V, R>(t, 0);
   if constexpr (R > 1) tile_int8_of<N, V, R - 1>(rows, t);
 }
 
