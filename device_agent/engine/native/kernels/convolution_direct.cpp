@@ -74,7 +74,7 @@ struct Job {
     const auto line = static_cast<ptrdiff_t>(s.dilation_height) * in_picture.row;
     const auto tap = static_cast<ptrdiff_t>(s.dilation_width) * in_picture.pixel;
     if (layout.planar && s.dilation_width == 1 && in_picture.pixel == 1)
-      return {blocks, s.kernel_height, 1, s.kernel_width, s.kernel_width, in_picture.block, line, tap, 0};
+      return {blocks, 1, s.kernel_height, s.kernel_width, s.kernel_width, in_picture.block, 0, line, 0};
     if (layout.planar) return {blocks, s.kernel_height, s.kernel_width, 1, 1, in_picture.block, line, tap, 0};
     const size_t tail = layout.in_group - (layout.in_blocks - 1) * layout.lanes;
     const size_t last_run = last ? tail : layout.lanes;
