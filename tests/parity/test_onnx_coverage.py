@@ -5,8 +5,11 @@ Every case of every set runs nightly and is compared with the committed table; e
 
 from pathlib import Path
 
+import onnx
 import pytest
 
+from cloud.compiler.compile import compile_onnx
+from cloud.compiler.errors import OnnxInvalid, OnnxUnsupported
 from tests.helpers.onnx_cases import SETS, data_cases, node_cases, run_cases
 from tests.helpers.onnx_coverage import measured, table
 
@@ -40,3 +43,24 @@ def test_the_committed_table_is_what_is_measured() -> None:
     right = sum(verdicts["node"][case.name] == "right" for case in eligible)
     assert right >= 0.96 * len(eligible)
     assert set(SETS) < set(verdicts)
+
+
+@pytest.mark.slow  # it needs the cases, too
+@pytest.mark.parametrize("whole", [True, False], ids=["an axis more", "an axis less"])
+def test_inputs_of_another_rank_compile_or_are_refused(whole: bool) -> None:
+    """Shape inference lets some through: then the operator's lowering says what it cannot do."""
+    refused = 0
+    for case in node_cases():
+        for i in range(len(case.model.graph.input) if not case.expanded else 0):
+            model = onnx.ModelProto()
+            model.CopyFrom(case.model)
+            axes = model.graph.input[i].type.tensor_type.shape.dim
+            if whole:
+                axes.add().dim_value = 2
+            elif axes:
+                del axes[-1]
+            try:
+                compile_onnx(model.SerializeToString())
+            except (OnnxInvalid, OnnxUnsupported) as error:
+                refused += "takes no inputs of shapes" in str(error)
+    assert refused
