@@ -60,6 +60,7 @@ class Database:
         Raises:
             DatabaseUrlInvalid: the URL names no database that Shoal can use.
             DatabaseUnavailable: it cannot be reached.
+            DatabaseBusy: another had it to itself for longer than a lock is waited for.
         """
         database = cls(url, settings or DatabaseSettings(), jitter or random.Random())
         await database._probe(parse_url(url))

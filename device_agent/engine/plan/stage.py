@@ -109,14 +109,10 @@ class Tracer:
             raise PlanError(f"{_label(operator)}: {error}") from error
         except (ArithmeticError, struct.error) as error:  # attributes that no compiler writes
             raise PlanError(f"{_label(operator)} has numbers that cannot be: {error}") from error
-        except (
-            IndexError,
-            ValueError,
-        ) as error:  # inputs that do not have the axes that others ask for
+        except (IndexError, ValueError) as error:  # axes that an input does not have
             shapes = ", ".join(str(value.shape) for value in values if value is not None)
-            raise PlanError(
-                f"{_label(operator)} takes no inputs of shapes {shapes}: {error}"
-            ) from error
+            says = f"{_label(operator)} takes no inputs of shapes {shapes}: {error}"
+            raise PlanError(says) from error
         results = [result] if isinstance(result, Value) else result
         for name, value in zip(operator.outputs, results, strict=False):
             if name:

@@ -107,7 +107,7 @@ template <typename T, int N, typename F>
 inline void map_unary(const T* x, T* out, size_t n, F f) {
   size_t i = 0;
   for (; i + N <= n; i += N) f(Simd<T, N>::load(x + i)).store(out + i);
-  if constexpr (N > 1 && sizeof(T) == sizeof(float) && static_cast<T>(0.5) != 0) {  // one instance of a long function
+  if constexpr (N > 1 && __is_same(T, float)) {  // a long function stands here once
     if (i < n) store_part<N>(f(load_part<N>(x + i, n - i)), out + i, n - i);
   } else {
     for (; i < n; ++i) f(Simd<T, 1>{x[i]}).store(out + i);
